@@ -3,7 +3,7 @@
 The only room that imports CuPy or cuCIM.
 """
 
-from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices
+from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices, leave_memory
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
 from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host
@@ -22,6 +22,7 @@ __all__ = [
     "handed_over",
     "kernel",
     "kernels",
+    "leave_memory",
     "library_of",
     "namespace",
     "on",

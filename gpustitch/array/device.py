@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpustitch.array.namespace import EXTRAS
 from gpustitch.array.sources import own_folder
@@ -24,12 +24,14 @@ def cpu_count() -> int:
 class Device:
     """Where arrays live: the host (``index`` None) or CUDA device ``index``; ``why`` is one line to show.
 
-    ``memory_bytes`` is the most of a CUDA device's memory that may be taken; None if it is not known.
+    ``memory_bytes`` is the most of a CUDA device's memory that may be taken; None if it is not known. ``others`` are
+    further devices, for processes that share the work.
     """
 
     index: int | None
     why: str
     memory_bytes: int | None = None
+    others: tuple[int, ...] = ()
 
     @property
     def is_cuda(self) -> bool:
@@ -37,8 +39,21 @@ class Device:
         return self.index is not None
 
     def __str__(self) -> str:
-        """The name by which the device is chosen: cpu, or cuda:N."""
-        return "cpu" if self.index is None else f"cuda:{self.index}"
+        """The name by which the device is chosen: cpu, or cuda:N, with others after a comma."""
+        return "cpu" if self.index is None else ",".join(f"cuda:{index}" for index in (self.index, *self.others))
+
+    def environments(self) -> tuple[dict[str, str], ...]:
+        """For a process of each device what its environment must have: there the device has this one's number."""
+        if self.index is None or not self.others:
+            return ()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = [str(n) for n in range(max(self.index, *self.others) + 1)] if visible is None else visible.split(",")
+        orders = []
+        for other in (self.index, *self.others):
+            order = [*names]
+            order[self.index], order[other] = names[other], names[self.index]
+            orders.append({"CUDA_VISIBLE_DEVICES": ",".join(order)})
+        return tuple(orders)
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,9 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) -> Device:
+def choose_device(
+    spec: str | Device = "auto", memory_bytes: int | None = None, *, may_be_several: bool = False
+) -> Device:
     """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
 
     Parameters
@@ -85,6 +102,8 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it. A lower limit that a caller
         has set on CuPy's pool of memory stays.
+    may_be_several
+        Whether ``cuda:0,cuda:1`` is a ``spec`` too: the first is taken, the others are its ``others``.
 
     Raises
     ------
@@ -95,6 +114,8 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     """
     if isinstance(spec, Device):
         return spec
+    if "," in spec:
+        return _several(spec, memory_bytes, may_be_several)
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
     if match is None or (match[2] and match[1] != "cuda"):
         raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
@@ -111,6 +132,26 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     if match[1] == "auto":
         return Device(None, f"cpu: {reason}")
     raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
+
+
+def _several(spec: str, memory_bytes: int | None, may_be_several: bool) -> Device:
+    """The devices of a list, in one."""
+    names = [name.strip() for name in spec.split(",")]
+    if not may_be_several:
+        raise ParameterError(f"`device` {spec}: one device computes here; give one of {', '.join(names)}")
+    if not all(re.fullmatch(r"cuda:\d+", name) for name in names) or len(set(names)) < len(names):
+        raise ParameterError(f"several devices are different ones of cuda:N, such as cuda:0,cuda:1, not {spec!r}")
+    first, *others = (choose_device(name, memory_bytes) for name in names)
+    why = "; ".join(device.why for device in (first, *others))
+    return replace(first, why=why, others=tuple(device.index for device in others if device.index is not None))
+
+
+def leave_memory(device: Device) -> None:
+    """Give back what CuPy keeps of a CUDA device's freed memory, for another process."""
+    if device.is_cuda:
+        cupy = importlib.import_module("cupy")
+        with cupy.cuda.Device(device.index):
+            cupy.get_default_memory_pool().free_all_blocks()
 
 
 CPU = Device(None, "cpu: as asked")

@@ -210,7 +210,8 @@ def _on_device(options: Any, found: list[Leaf], progress: TerminalProgress) -> A
     path = next((leaf.path for leaf in found if leaf.name == "device"), None)
     if path is None:
         return options
-    device = choose_device(values["device"], values.get("device_memory_bytes"))
+    device = choose_device(values["device"], values.get("device_memory_bytes"), may_be_several=True)
     if "device_memory_bytes" in values:
         progress.note(f"device {device.why}")
-    return with_values(options, {path: device})
+    # Several are left to the stage, which may be one that takes one alone.
+    return options if device.others else with_values(options, {path: device})

@@ -21,12 +21,12 @@ _DEVICE = "Device"
 OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 
-def device() -> Any:
+def device(more: str = "") -> Any:
     """Device on which a stage computes: a name for :func:`gpustitch.array.choose_device`, or a device."""
     return option(
         "auto",
         env="GPUSTITCH_DEVICE",
-        help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        help=f"Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N.{more}",
         panel=_DEVICE,
     )
 

@@ -6,12 +6,13 @@ A process is a new interpreter that gets a function and its arguments. It ends w
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Protocol, TypeVar
 
 from gpustitch.errors import ResourceError
@@ -34,7 +35,9 @@ class LostProcess(Exception):
     """A process ended before its work: the system, or a user, ended it."""
 
 
-def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator[tuple[int, T | LostProcess]]:
+def run_jobs(
+    jobs: Sequence[Job[T]], advance: Callable[[int], None], environments: Sequence[Mapping[str, str]] = ()
+) -> Iterator[tuple[int, T | LostProcess]]:
     """Do all jobs at the same time, each in a process; the number of each and what came of it, as they end.
 
     The first error of a job is raised, and ends all others. ``advance`` is called in this thread.
@@ -45,6 +48,8 @@ def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator
         What to do. Jobs and results are pickled.
     advance
         Told what the jobs tell.
+    environments
+        Variables beside those of this process, for the process of each job, in turn.
 
     Raises
     ------
@@ -54,7 +59,8 @@ def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator
     messages: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         for number, job in enumerate(jobs):
-            process = stack.enter_context(_started())
+            more = environments[number % len(environments)] if environments else {}
+            process = stack.enter_context(_started(more))
             threading.Thread(target=_attend, args=(number, process, job, messages), daemon=True).start()
         left = len(jobs)
         while left:
@@ -72,10 +78,11 @@ def run_jobs(jobs: Sequence[Job[T]], advance: Callable[[int], None]) -> Iterator
 
 
 @contextlib.contextmanager
-def _started() -> Iterator[subprocess.Popen[bytes]]:
+def _started(more: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that waits for a job; it is ended with the ``with`` block."""
+    pipe, environment = subprocess.PIPE, {**os.environ, **more}
     try:
-        process = subprocess.Popen([sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", _START], stdin=pipe, stdout=pipe, env=environment)
     except OSError as error:
         raise ResourceError(f"no process can be started: {error.strerror or error}; use fewer `n_workers`") from error
     assert process.stdin is not None

@@ -271,3 +271,39 @@ def test_without_pinned_memory_arrays_still_come_back(cupy, monkeypatch):
     monkeypatch.setattr(sys.modules["cupyx"], "empty_pinned", refuse)
     array = np.arange(100_000)
     np.testing.assert_array_equal(to_host(to_device(array, Device(0, ""))), array)
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """Three devices."""
+    monkeypatch.setitem(sys.modules, "cupy", fake.make(devices=["A", "B", "C"]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize("spec", ["cuda:0,cuda:1", "cuda:2, cuda:0", "cuda:1,cuda:0,cuda:2"])
+@pytest.mark.parametrize("visible", [None, "5,3,9", "GPU-a,GPU-b,MIG-c,GPU-d"])
+def test_each_process_sees_its_device_under_the_number_of_the_first(spec, visible, three, monkeypatch):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    device = choose_device(spec, may_be_several=True)
+    numbers = [int(name.strip().removeprefix("cuda:")) for name in spec.split(",")]
+    assert (device.index, *device.others) == tuple(numbers) and str(device) == spec.replace(" ", "")
+    assert [why.split(": ")[1] for why in device.why.split("; ")] == ["ABC"[n] for n in numbers]
+    seen = [one["CUDA_VISIBLE_DEVICES"].split(",") for one in device.environments()]
+    names = ["0", "1", "2"] if visible is None else visible.split(",")
+    assert [order[device.index] for order in seen] == [names[n] for n in numbers]
+    assert all(sorted(order) == sorted(names[: len(order)]) for order in seen)
+
+
+@pytest.mark.parametrize("spec", ["cuda:0,cuda:0", "cuda:0,cpu", "auto,cuda:1", "cuda,cuda:1", ",", "cuda:0,"])
+def test_several_devices_are_different_cuda_ones(spec, three):
+    with pytest.raises(ParameterError, match="cuda:0,cuda:1"):
+        choose_device(spec, may_be_several=True)
+
+
+def test_one_device_where_one_computes(three):
+    with pytest.raises(ParameterError, match="give one of cuda:0, cuda:1"):
+        choose_device("cuda:0,cuda:1")
+    with pytest.raises(DeviceError, match="there are 3 CUDA devices"):
+        choose_device("cuda:0,cuda:3", may_be_several=True)
+    assert choose_device("cuda:1").environments() == () == CPU.environments()

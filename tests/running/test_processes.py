@@ -128,3 +128,18 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     parent.kill()
     parent.wait()
     wait_for(lambda: not is_there(int(place.read_text())))
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What a variable of the environment is in the process."""
+
+    def __call__(self, advance):
+        return os.environ.get("GPUSTITCH_TOLD"), os.environ.get("PATH")
+
+
+def test_processes_have_environments_of_their_own_in_turn():
+    environments = [{"GPUSTITCH_TOLD": "a"}, {"GPUSTITCH_TOLD": "b"}]
+    found = dict(run_jobs([Told()] * 3, lambda _: None, environments))
+    assert found == {n: (told, os.environ.get("PATH")) for n, told in enumerate("aba")}
+    assert "GPUSTITCH_TOLD" not in os.environ

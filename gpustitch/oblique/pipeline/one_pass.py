@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gpustitch.array import leave_memory
 from gpustitch.io.frames.opening import cautions
 from gpustitch.io.frames.readable import Lost
 from gpustitch.model import Mosaic
@@ -50,9 +52,15 @@ def disk_bytes(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[Deobliq
 
 
 def n_processes(options: PipelineOptions, tiles: Sequence[DeobliquePlan]) -> int:
-    """How many processes of this machine share the threads: as stated, else one for each if there is much to do."""
-    if options.cluster is not None or tiles[0].device.is_cuda:
+    """How many processes of this machine share the threads: as stated, else one for each if there is much to do.
+
+    With a GPU there is one process for each.
+    """
+    if options.cluster is not None:
         return 1
+    if tiles[0].device.is_cuda:
+        n_devices = 1 + len(tiles[0].device.others)
+        return min(n_devices, options.n_processes or n_devices)
     n_workers = checked_workers(options.n_workers)
     if options.n_processes is not None:
         return min(options.n_processes, n_workers)
@@ -83,13 +91,15 @@ def made(work: Work, progress: Parts) -> Made:
     at = placed(options, mosaic, volumes_of(work.tiles, correction), alignment)
     source = tree_of(options, options.channel, alignment)
     stitching = replace(options.stitch, output=work.run.folder / VOLUME, intensity=intensity, overwrite=True)
-    with progress.part(shares.VOLUME), _runner(options, n_processes(options, work.tiles)) as (least, n, run):
+    with progress.part(shares.VOLUME), _runner(work) as (least, n, run):
         planned = stream.plan(at, stitching, source=source, cut=work.cut, n_units=n, least_units=least)
         # What fits another time may be files of another size; those that are begun stay as they are.
         file_bytes = work.run.once("files", lambda: {"file_bytes": planned.stitch.file_bytes})["file_bytes"]
         if file_bytes != planned.stitch.file_bytes:
             cut = replace(work.cut, file_bytes=file_bytes)
             planned = stream.plan(at, stitching, source=source, cut=cut, n_units=n, least_units=least)
+        if len(planned.units) <= len(work.tiles[0].device.others):
+            progress.warn(f"only {len(planned.units)} of the devices are of use: the volume has too few files to share")
         stitched = stream.run(planned, progress, work.run.journal, work.run.scratch, run)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
@@ -99,12 +109,15 @@ def made(work: Work, progress: Parts) -> Made:
 
 
 @contextlib.contextmanager
-def _runner(options: PipelineOptions, n: int) -> Iterator[tuple[int, int, Runner]]:
-    """Into how many units to cut the fusion, least and most, and what runs them: a cluster, or ``n`` processes."""
-    if options.cluster is None:
-        yield n, n, run_jobs
+def _runner(work: Work) -> Iterator[tuple[int, int, Runner]]:
+    """Into how many units to cut the fusion, least and most, and what runs them: a cluster, or processes."""
+    if work.options.cluster is None:
+        n, device = n_processes(work.options, work.tiles), work.tiles[0].device
+        if device.others:
+            leave_memory(device)
+        yield n, n, functools.partial(run_jobs, environments=device.environments())
         return
-    with joined(options.cluster) as cluster:
+    with joined(work.options.cluster) as cluster:
         yield _LEAST_UNITS_EACH * cluster.n_workers, _UNITS_EACH * cluster.n_workers, cluster.run_jobs
 
 

@@ -213,7 +213,7 @@ class PipelineOptions:
         False, help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames."
     )
     restart: bool = restart()
-    device: str | Device = shared.device()
+    device: str | Device = shared.device(" Several, cuda:0,cuda:1, share the volume: a process each.")
     device_memory_bytes: int | None = shared.device_memory()
     files_beside: bool = option(
         False,

@@ -52,7 +52,7 @@ from gpustitch.oblique.pipeline.options import (
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.shares import DESTRIPING, FLAT_FIELD, shares
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_spread
+from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_devices, check_spread
 from gpustitch.oblique.report import stage as report
 from gpustitch.oblique.report.stage import ReportOptions, ReportResult
 from gpustitch.running.inputs import Inputs
@@ -296,7 +296,8 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     check_y_size(options.y_size, options.stage_repeatability_um)
     check_spread(options)
-    device = choose_device(options.device, options.device_memory_bytes)
+    device = choose_device(options.device, options.device_memory_bytes, may_be_several=True)
+    check_devices(options, device)
     correction = options.correction
     if correction.method == "wavelet" and not correction.wavelet.is_open:
         correction = replace(correction, wavelet=correction.wavelet.completed)

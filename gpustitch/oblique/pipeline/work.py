@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpustitch.array import Device
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.partial import flush, work_place
@@ -95,6 +96,18 @@ def check_spread(options: PipelineOptions) -> None:
         raise ParameterError("`cluster` is of use in one pass; leave out `staged` and `keep_tiles`")
     if options.n_processes is not None:
         raise ParameterError("`cluster` brings its own processes; leave out `n_processes`")
+
+
+def check_devices(options: PipelineOptions, device: Device) -> None:
+    """Refuse several devices where processes of this machine do not share the volume."""
+    if not device.others:
+        return
+    if options.writes_tiles:
+        raise ParameterError("several of `device` share one pass; leave out `staged` and `keep_tiles`, or name one")
+    if options.cluster is not None:
+        raise ParameterError("several of `device` are for processes of this machine; leave out `cluster`, or name one")
+    if options.n_processes not in (None, 1 + len(device.others)):
+        raise ParameterError(f"`n_processes` is one for each of `device`, not {options.n_processes}; leave it out")
 
 
 def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpustitch.array import choose_device
 from gpustitch.errors import OutputError
 from gpustitch.io.journal import Journal
 from gpustitch.oblique.fuse.file import opened
@@ -53,6 +54,10 @@ class UnitJob:
             host, place = socket.gethostname(), self.journals.parent
             raise OutputError(f"{host} does not see {place}; all workers must share the disk of the output")
         stitch, work, cutting = self.sharing.stitch, self.sharing.work, self.sharing.cutting
+        if work.workers.device.is_cuda:
+            choose_device(
+                f"cuda:{work.workers.device.index}", stitch.options.device_memory_bytes
+            )  # bounds this process
         with (
             Journal.part(self.journals, self.known) as journal,
             opened(stitch, {}, journal) as writer,

@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from gpustitch.array import Device
 from gpustitch.errors import ParameterError
 from gpustitch.io.partial import work_place
 from gpustitch.oblique.pipeline import one_pass
@@ -153,6 +155,34 @@ def test_a_worker_of_a_cluster_that_is_killed_takes_nothing_with_it(
 def test_what_cannot_be_spread(channel: Path, tmp_path: Path, changed: Any, text: str) -> None:
     with pytest.raises(ParameterError, match=text):
         plan(spread(channel, tmp_path / "out", **changed))
+
+
+TWO = Device(0, "two of them", 8 << 30, (1,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [({"staged": True}, "leave out `staged`"), ({"keep_tiles": True}, "leave out `staged`"),
+     ({"cluster": "local:2"}, "leave out `cluster`"), ({"n_processes": 3}, "leave it out")],
+)  # fmt: skip
+def test_several_devices_share_one_pass_of_processes(channel: Path, tmp_path: Path, changed: Any, text: str) -> None:
+    with pytest.raises(ParameterError, match=text):
+        plan(spread(channel, tmp_path / "out", device=TWO, **changed))
+
+
+def test_each_device_has_a_process(channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = spread(channel, tmp_path / "out")
+    tiles = [replace(job, device=TWO) for job in plan(options).tiles]
+    assert one_pass.n_processes(options, tiles) == 2
+    assert one_pass.n_processes(replace(options, n_processes=1), tiles) == 1  # memory is short
+    given: list[Any] = []
+    monkeypatch.setattr(one_pass, "leave_memory", given.append)
+    monkeypatch.setattr(one_pass, "run_jobs", lambda *_, environments: given.append(environments))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with one_pass._runner(SimpleNamespace(options=options, tiles=tiles)) as (least, most, run):  # type: ignore[arg-type]
+        assert (least, most) == (2, 2)
+        run([], lambda _: None)
+    assert given == [TWO, ({"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "1,0"})]
 
 
 def test_little_is_done_in_one_process(channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
