@@ -3,7 +3,16 @@
 The only room that imports CuPy or cuCIM.
 """
 
-from gpustitch.array.device import CPU, CudaDevice, Device, choose_device, cpu_count, cuda_devices, leave_memory
+from gpustitch.array.device import (
+    CPU,
+    CudaDevice,
+    Device,
+    choose_device,
+    choose_devices,
+    cpu_count,
+    cuda_devices,
+    leave_memory,
+)
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
 from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host
@@ -15,6 +24,7 @@ __all__ = [
     "Device",
     "Kernel",
     "choose_device",
+    "choose_devices",
     "cpu_count",
     "cuda_devices",
     "empty",

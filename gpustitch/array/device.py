@@ -90,9 +90,7 @@ def cuda_devices() -> tuple[list[CudaDevice], str]:
     return devices, "" if devices else "the CUDA driver reports no device"
 
 
-def choose_device(
-    spec: str | Device = "auto", memory_bytes: int | None = None, *, may_be_several: bool = False
-) -> Device:
+def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) -> Device:
     """Take the device that ``spec`` (``auto``, ``cpu``, ``cuda`` or ``cuda:N``) names.
 
     Parameters
@@ -102,8 +100,6 @@ def choose_device(
     memory_bytes
         Most of a CUDA device's memory that arrays may take, in bytes; None for all of it. A lower limit that a caller
         has set on CuPy's pool of memory stays.
-    may_be_several
-        Whether ``cuda:0,cuda:1`` is a ``spec`` too: the first is taken, the others are its ``others``.
 
     Raises
     ------
@@ -115,7 +111,7 @@ def choose_device(
     if isinstance(spec, Device):
         return spec
     if "," in spec:
-        return _several(spec, memory_bytes, may_be_several)
+        raise ParameterError(f"`device` {spec}: one device computes here; give one of them")
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
     if match is None or (match[2] and match[1] != "cuda"):
         raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
@@ -134,13 +130,19 @@ def choose_device(
     raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
 
 
-def _several(spec: str, memory_bytes: int | None, may_be_several: bool) -> Device:
-    """The devices of a list, in one."""
+def choose_devices(spec: str | Device = "auto", memory_bytes: int | None = None) -> Device:
+    """Take a device as :func:`choose_device` does, or the first of several, such as ``cuda:0,cuda:1``, with the others.
+
+    Raises
+    ------
+    ParameterError, DeviceError
+        As in :func:`choose_device`; also if several are not different CUDA devices.
+    """
+    if isinstance(spec, Device) or "," not in spec:
+        return choose_device(spec, memory_bytes)
     names = [name.strip() for name in spec.split(",")]
-    if not may_be_several:
-        raise ParameterError(f"`device` {spec}: one device computes here; give one of {', '.join(names)}")
     if not all(re.fullmatch(r"cuda:\d+", name) for name in names) or len(set(names)) < len(names):
-        raise ParameterError(f"several devices are different ones of cuda:N, such as cuda:0,cuda:1, not {spec!r}")
+        raise ParameterError(f"several of `device` are different ones of cuda:N, such as cuda:0,cuda:1, not {spec!r}")
     first, *others = (choose_device(name, memory_bytes) for name in names)
     why = "; ".join(device.why for device in (first, *others))
     return replace(first, why=why, others=tuple(device.index for device in others if device.index is not None))

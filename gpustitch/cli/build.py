@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpustitch.array import choose_device
+from gpustitch.array import choose_devices
 from gpustitch.cli import config
 from gpustitch.cli.logs import LogLevel, logged
 from gpustitch.cli.terminal import TerminalProgress, as_typed, closed, reported_errors
@@ -210,7 +210,7 @@ def _on_device(options: Any, found: list[Leaf], progress: TerminalProgress) -> A
     path = next((leaf.path for leaf in found if leaf.name == "device"), None)
     if path is None:
         return options
-    device = choose_device(values["device"], values.get("device_memory_bytes"), may_be_several=True)
+    device = choose_devices(values["device"], values.get("device_memory_bytes"))
     if "device_memory_bytes" in values:
         progress.note(f"device {device.why}")
     # Several are left to the stage, which may be one that takes one alone.

@@ -15,6 +15,7 @@ from gpustitch.array import (
     CPU,
     Device,
     choose_device,
+    choose_devices,
     cuda_devices,
     empty,
     handed_over,
@@ -285,7 +286,7 @@ def three(monkeypatch):
 def test_each_process_sees_its_device_under_the_number_of_the_first(spec, visible, three, monkeypatch):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    device = choose_device(spec, may_be_several=True)
+    device = choose_devices(spec)
     numbers = [int(name.strip().removeprefix("cuda:")) for name in spec.split(",")]
     assert (device.index, *device.others) == tuple(numbers) and str(device) == spec.replace(" ", "")
     assert [why.split(": ")[1] for why in device.why.split("; ")] == ["ABC"[n] for n in numbers]
@@ -298,12 +299,12 @@ def test_each_process_sees_its_device_under_the_number_of_the_first(spec, visibl
 @pytest.mark.parametrize("spec", ["cuda:0,cuda:0", "cuda:0,cpu", "auto,cuda:1", "cuda,cuda:1", ",", "cuda:0,"])
 def test_several_devices_are_different_cuda_ones(spec, three):
     with pytest.raises(ParameterError, match="cuda:0,cuda:1"):
-        choose_device(spec, may_be_several=True)
+        choose_devices(spec)
 
 
 def test_one_device_where_one_computes(three):
-    with pytest.raises(ParameterError, match="give one of cuda:0, cuda:1"):
+    with pytest.raises(ParameterError, match="give one of them"):
         choose_device("cuda:0,cuda:1")
     with pytest.raises(DeviceError, match="there are 3 CUDA devices"):
-        choose_device("cuda:0,cuda:3", may_be_several=True)
+        choose_devices("cuda:0,cuda:3")
     assert choose_device("cuda:1").environments() == () == CPU.environments()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpustitch.array import choose_device
+from gpustitch.array import choose_devices
 from gpustitch.errors import MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.atomic import check_free_space, check_output
 from gpustitch.io.images.files import read_image
@@ -182,7 +182,7 @@ class _Reference:
     def shift_of(self, name: str, progress: Progress) -> ChannelShift:
         """How far a channel lies from this one; it is said, and nothing is moved."""
         options = self._plan.options.each
-        device = choose_device(options.device, options.device_memory_bytes, may_be_several=True)
+        device = choose_devices(options.device, options.device_memory_bytes)
         workers = Workers(checked_workers(options.n_workers), device)
         shift = measured_shift(self._tiles(self._name), self._tiles(name), workers, progress)
         text = shift.text(name, self._name, self.spacing)

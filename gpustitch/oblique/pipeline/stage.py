@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import choose_device
+from gpustitch.array import choose_devices
 from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import check_apart, check_output, check_outside
 from gpustitch.io.found import one_place
@@ -296,7 +296,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
     check_y_size(options.y_size, options.stage_repeatability_um)
     check_spread(options)
-    device = choose_device(options.device, options.device_memory_bytes, may_be_several=True)
+    device = choose_devices(options.device, options.device_memory_bytes)
     check_devices(options, device)
     correction = options.correction
     if correction.method == "wavelet" and not correction.wavelet.is_open:
