@@ -54,11 +54,13 @@ def plane() -> npt.NDArray[np.uint8]:
     return (20 + 100 * smooth).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", params=["v", "v.zarr"])
+@pytest.fixture(scope="module", params=["v", "v.direct", "v.zarr"])
 def volume(request: Any, plane: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(tmp_path_factory.mktemp("large") / request.param)
     writer = OmeZarrWriter if folder.suffix == ".zarr" else PrecomputedWriter
-    with writer(folder, SHAPE, np.uint8, SPACING, downsample=downsample, levels=6, chunk_shape=(4, 128, 128)) as output:
+    kind: dict[str, Any] = {"writer": "direct"} if folder.suffix == ".direct" else {}
+    kind |= {"levels": 6, "chunk_shape": (4, 128, 128)}
+    with writer(folder, SHAPE, np.uint8, SPACING, downsample=downsample, **kind) as output:
         output.write(Box.of_shape(SHAPE), np.broadcast_to(plane, SHAPE))
     return folder
 
@@ -96,7 +98,7 @@ def test_a_volume_larger_than_the_screen(browser: Any, volume: Path, plane: npt.
     um_per_px = state["crossSectionScale"] * min(SPACING.zyx_um)
     # Fit for the screen is the coarsest level whose voxels are no larger than a pixel.
     level = max(n for n in range(6) if 2**n <= um_per_px)
-    folder = volume / (f"{level}" if volume.suffix else f"{2**level}_{2**level}_{2**level}")
+    folder = volume / (f"{level}" if volume.suffix == ".zarr" else f"{2**level}_{2**level}_{2**level}")
     needed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(f"{um_per_px:.2f} um a pixel, level {level} of {needed} bytes; sent {dict(sent)}")
     assert 0 < sum(sent.values()) <= 2 * needed
