@@ -181,6 +181,8 @@ class Estimate:
     spacing_ratio
         Greatest mean spacing of a stretch of 30 sections over the least one, as found before a trend was taken out; NaN
         with ``compat``.
+    texture_ratio
+        Greatest length of structures within the planes over the least one, along the series; NaN if that is not known.
     """
 
     positions: Floats
@@ -198,3 +200,4 @@ class Estimate:
     assumed: Literal["thickness", "texture"] = "thickness"
     undecided: bool = False
     spacing_ratio: float = float("nan")
+    texture_ratio: float = float("nan")

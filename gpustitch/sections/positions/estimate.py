@@ -15,6 +15,7 @@ from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.quality import number_of_partners
 from gpustitch.sections.positions.solve import solve
+from gpustitch.sections.positions.trend import LEAST_LENGTH_PX
 
 Progress = Callable[[int, float], None]
 
@@ -27,6 +28,7 @@ def estimate_positions(
     starting_factors: Floats | None = None,
     section_weights: Floats | None = None,
     pair_weights: Floats | None = None,
+    in_plane_px: Floats | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
     """Positions of the sections along z, in sections.
@@ -47,6 +49,10 @@ def estimate_positions(
     pair_weights
         (n,) or symmetric (n, n), at least 0: how much pairs count in the curve and in the factors; of (n,) a pair's
         is the product. 1 by default.
+    in_plane_px
+        (n,), above 0: how long structures are within the sections
+        (:func:`gpustitch.ops.variogram.lengths_px`). What of a trend goes with it is taken for texture,
+        unless ``assume`` says otherwise. Not known by default, and not used with ``compat``.
     progress
         Called after each update with its number and the largest move in sections.
 
@@ -108,7 +114,8 @@ def estimate_positions(
                 "all sections are alike: their similarities are 1 but for rounding, and do not tell how far apart they "
                 "are; are they copies of one image?"
             )
-        return solve(band, options, start, factors, votes, of_pairs, progress)
+        lengths = None if in_plane_px is None else _given("in_plane_px", in_plane_px, (n,), least=LEAST_LENGTH_PX)
+        return solve(band, options, start, factors, votes, of_pairs, progress, lengths)
     return _compat(band, options, start, factors, votes, of_pairs, progress)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpustitch.running.progress import Progress, listed
 from gpustitch.sections.model import Estimate, EstimateOptions
+from gpustitch.sections.positions.trend import CHANGES
 
 # Relative misfit from which on stated errors are doubtful. Measured: .005 to .03 in electron microscopy and simulated
 # textures of some hundred structures, .04 to .6 in stacks of anatomy.
@@ -19,6 +20,11 @@ def fit_lines(found: Estimate) -> list[str]:
     lines = [f"misfit of a similarity: {found.misfit:.2g} on average"]
     if not found.is_explained:
         lines.append("no other positions explain the similarities clearly better than those at the start, which stay")
+    elif found.undecided and found.texture_ratio >= CHANGES and found.assumed == "texture":
+        lines.append(
+            f"structures within the sections change, {found.texture_ratio:.1f} to 1 along the series: what of the "
+            f"spacing goes with that ({found.spacing_ratio:.1f} to 1 in all) was taken out; errors span it (`assume`)"
+        )
     elif found.undecided:
         other = "texture" if found.assumed == "thickness" else "thickness"
         lines.append(
@@ -36,6 +42,7 @@ def fit_record(found: Estimate) -> dict[str, object]:
         "misfit": found.misfit,
         "relative_misfit": found.relative_misfit,
         "spacing_ratio_found": found.spacing_ratio,
+        "texture_ratio": found.texture_ratio,
     }
     known = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
     return {**known, "explained": found.is_explained, "assumed": found.assumed, "undecided": found.undecided}

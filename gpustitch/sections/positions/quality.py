@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.errors import AlignmentError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.faults.qualities import log_qualities
@@ -73,3 +77,24 @@ def trust_in_sections(expected: Expected, lags: int, alone: npt.NDArray[np.bool_
     typical = (both_ways(roots, some) / np.maximum(both_ways(np.ones_like(roots), some), 1)) ** 2
     usual = np.median(typical[~alone]) + 1e-9
     return np.where(alone, LEAST, np.minimum(1, (TOLERATED * usual / np.maximum(typical, 1e-12)) ** 2))
+
+
+def check_evidence(
+    half_strip: Floats, least: float, weights: Floats | None, pair_weights: Floats | None, said_by: Sequence[Path]
+) -> None:
+    """Raise AlignmentError if similarities above ``least`` and weights, ``said_by`` files, leave no pair."""
+    beside = half_strip[:, 1:]
+    if not np.isfinite(beside).any():
+        return  # which is said of the similarities themselves
+    first, distance = np.nonzero(beside > least)
+    if not first.size:
+        raise AlignmentError(
+            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
+            "(`minimum_correlation`); there is nothing to estimate positions from"
+        )
+    second = first + distance + 1
+    counts = np.ones(len(first)) if weights is None else weights[first] * weights[second]
+    if pair_weights is not None:
+        counts = counts * pair_weights[first, second]
+    if not counts.any():
+        raise AlignmentError(f"{' and '.join(map(str, said_by))}: no pair of sections has a weight above 0")

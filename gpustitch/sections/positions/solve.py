@@ -33,8 +33,9 @@ trend may be one of the texture instead (:mod:`~gpustitch.sections.positions.tre
 How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
 Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Where a trend
-is undecided, the other hypothesis counts as one standard error. The error is NaN for a section without votes, and for a
-series whose pairs do not outnumber its unknowns.
+is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes is at the
+end of the 90 % interval. The error is NaN for a section without votes, and for a series whose pairs do not outnumber
+its unknowns.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from gpustitch.sections.positions.normal import FLOOR, Expected, pairwise
 from gpustitch.sections.positions.order import accepted_order, all_agree, in_given_order, relocated
 from gpustitch.sections.positions.quality import trust_in_sections
 from gpustitch.sections.positions.state import Damping, Problem, State, add_priors, advance, between_borders
-from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
+from gpustitch.sections.positions.trend import less_texture, spacing_ratio, taken_trend, verdict_on_trend
 from gpustitch.sections.positions.waves import held_waves
 
 # Updates pair by pair, at most, and the move in sections below which they end early.
@@ -100,10 +101,12 @@ def solve(
     weights: Floats,
     pair_weights: Floats | None,
     progress: Callable[[int, float], None] | None,
+    in_plane_px: Floats | None = None,
 ) -> Estimate:
     """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
     problem = Problem(band, options, start, factors, weights, pair_weights)
-    return _finished(problem, *fitted(problem, progress))
+    lengths = None if in_plane_px is None or options.assume != "auto" else in_plane_px[problem.order]
+    return _finished(problem, *fitted(problem, progress), lengths)
 
 
 def fitted(problem: Problem, progress: Callable[[int, float], None] | None) -> tuple[State, int]:
@@ -203,7 +206,7 @@ def _regularised(positions: Floats, options: EstimateOptions, start: Floats) -> 
     return linear(positions, np.arange(n, dtype=np.float64) if options.regularization == "identity" else start)
 
 
-def _finished(problem: Problem, state: State, number: int) -> Estimate:
+def _finished(problem: Problem, state: State, number: int, in_plane_px: Floats | None) -> Estimate:
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, state.block, problem.alone)
@@ -218,20 +221,20 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
         options.allow_reordering,
         lambda i, j: all_agree(problem.measured, i, j),
     )
-    held = held_waves(state.positions, order, covariance.times)
-    verdict = verdict_on_trend(state.positions, order, bool(held.doubtful.any()), options)
+    seen = less_texture(state.positions, order, in_plane_px)
+    held = held_waves(seen.positions, order, covariance.times)
+    verdict = verdict_on_trend(seen.positions, order, bool(held.doubtful.any()), options)
     if verdict.are_waves:
-        held = replace(held, positions=state.positions, less=np.zeros_like(held.less))
+        held = replace(held, positions=seen.positions, less=np.zeros_like(held.less))
     sigma = np.sqrt(np.maximum(sigma**2 - held.less, 0.01 * sigma**2))
     positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
     trend = taken_trend(positions, order, verdict)
-    lags = np.arange(len(problem.measured) + 1.0)
+    lags, scale = np.arange(len(problem.measured) + 1.0), seen.scale * trend.scale
     if verdict.assumed == "texture":
         sigma = np.hypot(sigma, held.usual) / trend.scale
-        curves = expected.curve.at(lags * trend.scale[:, None])[0]
-    else:
-        curves = expected.curve.at(lags)[0][None]
-    sigma = np.hypot(sigma, trend.doubt)
+    is_texture = verdict.assumed == "texture" or seen.is_texture
+    curves = expected.curve.at(lags * scale[:, None] if is_texture else lags[None])[0]
+    sigma = np.hypot(np.hypot(sigma, trend.doubt), seen.doubt)
     positions, share = trend.positions, share_left(problem, state)
     if share > EXPLAINED:
         order = np.arange(len(positions))
@@ -256,9 +259,10 @@ def _finished(problem: Problem, state: State, number: int) -> Estimate:
         misfit=expected.mean_residual,
         relative_misfit=expected.misfit,
         is_explained=share <= EXPLAINED,
-        assumed=verdict.assumed,
-        undecided=verdict.undecided,
-        spacing_ratio=verdict.ratio,
+        assumed="texture" if is_texture else "thickness",
+        undecided=verdict.undecided or seen.is_texture,
+        spacing_ratio=spacing_ratio(state.positions, order),
+        texture_ratio=seen.ratio,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import Device, choose_device
-from gpustitch.errors import AlignmentError, DamagedInputError, MosaicError, ParameterError
+from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
 from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, record_of
 from gpustitch.io.planes.adapters import ChosenPlanes
 from gpustitch.io.planes.opening import plane_files, plane_sources
@@ -27,6 +27,7 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
 from gpustitch.sections.positions.file import ZPositions, new_record, read_z_positions, write_z_positions
 from gpustitch.sections.positions.fit_report import fit_lines, fit_record, tell_fit
+from gpustitch.sections.positions.quality import check_evidence
 from gpustitch.sections.positions.reordered import Reordered, breaks_text, reordered
 from gpustitch.sections.positions.seriation import runs_text
 from gpustitch.sections.similarity import stage as similarity
@@ -116,6 +117,7 @@ class ZSpacingPlan:
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
     repaired: tuple[int, ...] = ()
+    in_plane_px: Floats | None = None
     start: Floats | None = None
     weights: Floats | None = None
     pair_weights: Floats | None = None
@@ -198,13 +200,14 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
         max_lag = _max_lag_in(asked, given)
         estimate = replace(estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
-        return ZSpacingPlan(asked, device, n_workers, estimate, None, strip, given.repaired, *prior, inputs)
+        of_file = strip, given.repaired, given.in_plane_px
+        return ZSpacingPlan(asked, device, n_workers, estimate, None, *of_file, *prior, inputs)
     # Fiji's plugin compares planes as they are.
     off = {name: "off" for name in SETTLED_BY_LOOK if asked.estimate.compat and getattr(asked, name) == "auto"}
     images = replace(similarity.plan(comparison(asked, device=device, **off)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(estimate, max_lag=images.max_lag)
-    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), *prior, inputs)
+    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), None, *prior, inputs)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
@@ -217,10 +220,11 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
     DamagedInputError, OutputError, DeviceError
         If the input cannot be read, an output cannot be written, or the device fails.
     """
-    half_strip, compared = _half_strip(plan, progress)
+    half_strip, compared, in_plane_px = _half_strip(plan, progress)
     order, compared = _reordered(plan, half_strip, compared, progress)
     if order is None:
-        result = _estimate(plan, half_strip, progress)
+        # Lengths are smooth along the recorded order.
+        result = _estimate(plan, half_strip, progress, in_plane_px if plan.start is None else None)
         faults = tuple(find_faults(half_strip, result.positions))
     else:
         weights, of_pairs = order.of_sections(plan.weights), order.of_sections(plan.pair_weights)
@@ -322,11 +326,14 @@ def _strip_in(given: SimilarityFile, max_lag: int, path: Path) -> Floats:
     return strip
 
 
-def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[str, object]]:
-    """The similarities, compared now or read before; how, for the record. What is odd about those of a file is told."""
+def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[str, object], Floats | None]:
+    """The similarities, compared now or read before; how, for the record; how long structures are within the planes.
+
+    What is odd about similarities of a file is told.
+    """
     if plan.images is not None:
         found = similarity.run(plan.images, progress)
-        return found.half_strip, found.record
+        return found.half_strip, found.record, found.in_plane_px
     assert plan.half_strip is not None
     asked = plan.asked
     if idle := asked.of_images:
@@ -335,12 +342,15 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[st
         progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
     if undefined := undefined_planes(plan.half_strip):
         progress.warn(f"without similarity to any other: sections {listed(undefined)}")
-    return plan.half_strip, {}
+    return plan.half_strip, {}, plan.in_plane_px
 
 
-def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Estimate:
+def _estimate(
+    plan: ZSpacingPlan, half_strip: Floats, progress: Progress, in_plane_px: Floats | None = None
+) -> Estimate:
     """The estimate; AlignmentError if nothing counts, or positions grow beyond all bounds."""
-    _check_evidence(plan, half_strip)
+    said_by = [path for path in (plan.asked.section_weights, plan.asked.pair_weights) if path is not None]
+    check_evidence(half_strip, plan.estimate.minimum_correlation, plan.weights, plan.pair_weights, said_by)
     progress.start("Positions", plan.estimate.outer_iterations, "iterations")
     try:
         return estimate_positions(
@@ -349,30 +359,11 @@ def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress) -> Est
             starting_coordinates=plan.start,
             section_weights=plan.weights,
             pair_weights=plan.pair_weights,
+            in_plane_px=in_plane_px,
             progress=lambda _number, _move: progress.advance(),
         )
     finally:
         progress.finish()
-
-
-def _check_evidence(plan: ZSpacingPlan, half_strip: Floats) -> None:
-    """Raise AlignmentError if similarities and weights leave no pair that counts."""
-    least, beside = plan.estimate.minimum_correlation, half_strip[:, 1:]
-    if not np.isfinite(beside).any():
-        return  # which is said of the similarities themselves
-    first, distance = np.nonzero(beside > least)
-    if not first.size:
-        raise AlignmentError(
-            f"no two sections are more similar than {np.nanmax(beside):.4g}, not above the {least:g} that counts "
-            "(`minimum_correlation`); there is nothing to estimate positions from"
-        )
-    second = first + distance + 1
-    counts = np.ones(len(first)) if plan.weights is None else plan.weights[first] * plan.weights[second]
-    if plan.pair_weights is not None:
-        counts = counts * plan.pair_weights[first, second]
-    if not counts.any():
-        given = [path for path in (plan.asked.section_weights, plan.asked.pair_weights) if path is not None]
-        raise AlignmentError(f"{' and '.join(map(str, given))}: no pair of sections has a weight above 0")
 
 
 def _write(plan: ZSpacingPlan, found: ZSpacingResult, more: dict[str, object]) -> None:

@@ -35,11 +35,13 @@ class SimilarityFile:
 
     If ``is_half_strip``, ``values`` is (n, max_lag + 1): ``[i, d]`` = similarity of sections i and i + d, NaN beyond
     the last. Otherwise it is a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
+    ``in_plane_px`` (n,) says how long structures are within the planes, if the file does.
     """
 
     values: Floats
     is_half_strip: bool
     repaired: tuple[int, ...] = ()
+    in_plane_px: Floats | None = None
 
     @property
     def number(self) -> int:
@@ -96,6 +98,7 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     path = Path(path)
     with reading(path, "a similarity matrix"):
         name, array = _load(path)
+        in_plane_px = _in_plane(path, len(array)) if path.suffix.lower() == ".npz" else None
     if array.ndim != 2 or array.dtype.kind not in "uif" or array.size == 0:
         raise DamagedInputError(
             f"{path} holds {array.dtype} of shape {array.shape}; a similarity matrix is a square of real numbers"
@@ -107,7 +110,7 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     _check_diagonal(path, values, is_half_strip)
     if (most := np.nanmax(values, initial=0)) > _MOST_SIMILAR:
         raise DamagedInputError(f"{path} holds similarities up to {most:g}; correlations, at most 1, were expected")
-    return SimilarityFile(values, is_half_strip, repaired)
+    return SimilarityFile(values, is_half_strip, repaired, in_plane_px)
 
 
 def check_similarity_output(path: Path, n_sections: int) -> None:
@@ -123,7 +126,12 @@ def check_similarity_output(path: Path, n_sections: int) -> None:
 
 
 def write_similarity(
-    path: Path, half_strip: Floats, *, provenance: Mapping[str, Any] | None = None, overwrite: bool = False
+    path: Path,
+    half_strip: Floats,
+    *,
+    in_plane_px: Floats | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write similarities: an .npz with ``half_strip`` (n, max_lag + 1), float64, or the matrix as a float32 TIFF.
 
@@ -131,6 +139,8 @@ def write_similarity(
     ----------
     half_strip
         [i, d] is the similarity of i and i + d.
+    in_plane_px
+        (n,): how long structures are within the planes; kept in an .npz alone.
     provenance
         Where it comes from, kept as JSON: under ``provenance`` of an .npz, beside a TIFF as ``<name>.json``.
 
@@ -150,9 +160,9 @@ def write_similarity(
         return
     record = {"schema": SCHEMA, **(provenance or {})}
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file, half_strip=half_strip, schema=np.array(SCHEMA), provenance=np.array(json.dumps(record))
-        )
+        arrays: dict[str, Any] = {} if in_plane_px is None else {"in_plane_px": in_plane_px}
+        arrays |= {"half_strip": half_strip, "schema": np.array(SCHEMA), "provenance": np.array(json.dumps(record))}
+        np.savez_compressed(file, **arrays)
 
 
 def read_pair_weights(path: str | Path, number: int) -> Floats:
@@ -211,6 +221,17 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
         return "", np.load(path, allow_pickle=False)
     with opened_tiff(path) as tiff:
         return "", tiff.asarray()
+
+
+def _in_plane(path: Path, n: int) -> Floats | None:
+    """How long structures are within the planes, as an .npz says; DamagedInputError if these are no lengths."""
+    with np.load(path, allow_pickle=False) as archive:
+        values = np.asarray(archive["in_plane_px"]) if "in_plane_px" in archive else None
+    if values is None:
+        return None
+    if values.shape != (n,) or values.dtype.kind not in "uif" or not (np.isfinite(values) & (values > 0)).all():
+        raise DamagedInputError(f"{path}: 'in_plane_px' is {n} lengths above 0, one for each section")
+    return values.astype(np.float64)
 
 
 def _in_known_form(path: Path, name: str, values: Floats) -> tuple[Floats, bool]:

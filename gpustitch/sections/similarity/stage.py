@@ -22,6 +22,7 @@ from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import check_ranges
 from gpustitch.model.runs import ranges_text
+from gpustitch.ops.variogram import lengths_px, variogram_bytes, variograms
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
@@ -55,12 +56,15 @@ class SimilarityResult:
         What was done to planes before they were compared.
     without
         Planes of which areas hold no picture, and were not compared.
+    in_plane_px
+        How long structures are within the planes about each: :func:`gpustitch.ops.variogram.lengths_px`.
     """
 
     half_strip: Floats
     undefined: tuple[int, ...]
     prepared: Preparation = Preparation()
     without: tuple[int, ...] = ()
+    in_plane_px: Floats | None = None
 
     @property
     def record(self) -> dict[str, object]:
@@ -139,6 +143,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             "several times; more `memory_bytes` helps"
         )
     strips: list[Floats] = []
+    within: list[Floats] = []
     prepared = preparation(plan, progress)
     plan = _cut_again(plan, prepared)
     planes = ComparedPlanes(plan, prepared)
@@ -155,6 +160,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             for chunk in planes:
                 with handed_over(chunk):
                     strips.append(compared.push(chunk))
+                    within.append(variograms(chunk, sum(map(len, within)), n))
                 progress.advance(chunk.shape[0])
             strips.append(compared.finish())
     finally:
@@ -175,10 +181,13 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
     changed = plan.inputs.tell(progress)
-    found = SimilarityResult(half_strip, undefined, planes.prepared, tuple(planes.without))
+    in_plane_px = lengths_px(np.concatenate(within))
+    found = SimilarityResult(half_strip, undefined, planes.prepared, tuple(planes.without), in_plane_px)
     if options.output is not None:
         record = _provenance(plan) | found.record | changed
-        write_similarity(options.output, half_strip, provenance=record, overwrite=options.overwrite)
+        write_similarity(
+            options.output, half_strip, in_plane_px=in_plane_px, provenance=record, overwrite=options.overwrite
+        )
     return found
 
 
@@ -235,7 +244,12 @@ def _cut(
     read_bytes, at_work_bytes = plane_bytes(read, planes.dtype, factors, shape, is_exact=is_exact)
     # Where pixels are left out or change, planes become float32.
     held_bytes = read_bytes + (4 * math.prod(shape) if is_exact and some_excluded and planes.dtype.kind != "f" else 0)
-    fixed = 24 * n * (max_lag + 1) + n_workers * at_work_bytes + (0 if mask is None else 4 * mask.nbytes)
+    fixed = (
+        24 * n * (max_lag + 1)
+        + variogram_bytes(n)
+        + n_workers * at_work_bytes
+        + (0 if mask is None else 4 * mask.nbytes)
+    )
     looking = look_bytes(shape, math.prod(read))
     n_looking = max(1, min(n_workers, options.memory_bytes // looking)) if evens or registers else 0
     needed = too_large = 0

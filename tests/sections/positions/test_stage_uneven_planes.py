@@ -6,11 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.running.progress import Silent
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
+from gpustitch.sections.similarity import stage as similarity
+from gpustitch.sections.similarity.options import SimilarityOptions
 from tests.sections.similarity.drawn_series import bordered, jittered, rms, series, shaded
 
 OFF = {"register": "off", "no_data": "off", "high_pass": "off"}
@@ -72,3 +75,29 @@ def test_similarities_are_not_prepared_again(tmp_path):
     told = Told()
     run(plan(ZSpacingOptions(input=tmp_path / "s.npz", register=4.0, high_pass="off", max_lag=5)), told)
     assert "`register` and `high_pass` change nothing" in told.lines[0]
+
+
+@pytest.mark.parametrize("most_px", [1.5, 3.0])
+def test_blur_that_grows_is_told_from_thickness(tmp_path, most_px):
+    """Through a file of similarities too."""
+    errors = []
+    for seed in (21, 22):
+        planes, z = series(seed, 100)
+        blurred = np.stack([ndimage.gaussian_filter(p, most_px * n / 100) for n, p in enumerate(planes)])
+        result, lines = found(tmp_path, blurred)[0].result, found(tmp_path, blurred)[1]
+        as_thickness = found(tmp_path, blurred, estimate=EstimateOptions(assume="thickness"))[0].result
+        slope = np.polyfit(result.positions, z, 1)
+        inside = np.abs(np.polyval(slope, result.positions) - z) < 1.96 * slope[0] * result.uncertainty
+        errors.append([rms(result.positions, z), rms(as_thickness.positions, z), np.mean(inside)])
+        assert result.assumed == "texture" and result.undecided and result.texture_ratio > 1.25
+    ours, before, inside = np.mean(errors, axis=0)
+    assert ours < 0.7 * before and inside > 0.85
+    compared = tmp_path / "s.npz"
+    options = SimilarityOptions(
+        input=tmp_path, output=compared, planes=ArrayPlanes(blurred), max_lag=8, device="cpu", overwrite=True
+    )
+    similarity.run(similarity.plan(options))
+    again = run(plan(ZSpacingOptions(input=compared, max_lag=8))).result
+    np.testing.assert_allclose(again.positions, result.positions, atol=1e-9)
+    assert again.texture_ratio == pytest.approx(result.texture_ratio)
+    assert not [line for line in lines if "texture" in line]  # lines of the summary say it

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 
 from bench.bench_zspacing_model import contradictory, sorts, steady, textured, waves
+from gpustitch.errors import ParameterError
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.fit_report import fit_lines
 from gpustitch.sections.positions.state import Problem
-from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
+from gpustitch.sections.positions.trend import less_texture, taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
 
 OPTIONS = EstimateOptions()
 
 
-def share_inside(truth, result):
+def share_inside(truth, result, sigmas=1.645):
     slope, offset = np.polyfit(result.positions, truth, 1)
     error = np.abs(slope * result.positions + offset - truth)
-    return float(np.mean(error < 1.645 * slope * result.uncertainty))
+    return float(np.mean(error < sigmas * slope * result.uncertainty))
 
 
 @pytest.mark.parametrize(("low", "high", "periods"), [(0.5, 1.7, 2.0), (0.45, 2.0, 2.5), (0.6, 1.5, 3.0)])
@@ -117,3 +118,47 @@ def test_moves_that_do_not_become_smaller_are_told_from_those_that_do(moves, set
 @pytest.mark.parametrize("sort", list(sorts()), ids=lambda sort: sort.name)
 def test_constants_part_the_sorts_of_series_as_they_did_when_chosen(sort):
     assert sort.row(range(100, 102))["holds"], sort.row(range(100, 102))
+
+
+def test_what_goes_with_structures_within_the_planes_is_taken_out():
+    """A steady trend of similarity, which lengths within the planes show as well, or do not."""
+    truth, strip = textured(steady(120, 2.0, 8), 8)
+    even = np.linspace(0, truth[-1], 120)
+    lengths = np.geomspace(2.0, 1.0, 120)  # structures become finer where spacings seem to become wider
+    lengths = lengths if np.diff(truth)[-1] > np.diff(truth)[0] else lengths[::-1]
+    known = estimate_positions(strip, in_plane_px=lengths)
+    assert known.assumed == "texture" and known.undecided and known.texture_ratio == pytest.approx(2)
+    assert rms_error(known.positions, even) < 0.3 * rms_error(truth, even)
+    assert share_inside(truth, known, 1.96) > 0.85 and share_inside(even, known) > 0.85
+    assert any("structures within the sections change, 2.0 to 1" in line for line in fit_lines(known))
+    plain = estimate_positions(strip)
+    for lengths_alike in (np.full(120, 3.0), np.linspace(3, 3.6, 120), lengths[::-1]):
+        found = estimate_positions(strip, in_plane_px=lengths_alike)
+        np.testing.assert_array_equal(found.positions, plain.positions)
+        np.testing.assert_array_equal(found.uncertainty, plain.uncertainty)
+    for options in (EstimateOptions(assume="thickness"), EstimateOptions(compat=True)):
+        found = estimate_positions(strip, options, in_plane_px=lengths)
+        np.testing.assert_array_equal(found.positions, estimate_positions(strip, options).positions)
+
+
+def test_order_and_short_series_keep_their_positions():
+    rng = np.random.default_rng(3)
+    positions = np.cumsum(rng.uniform(0.5, 1.5, 60)) * np.linspace(1, 1.5, 60)
+    lengths = np.geomspace(3, 1, 60)
+    mixed = rng.permutation(60)
+    seen = less_texture(positions, np.arange(60), lengths)
+    there = less_texture(positions[mixed], np.argsort(mixed), lengths[mixed])
+    assert seen.is_texture
+    for name in ("positions", "scale", "doubt"):
+        np.testing.assert_allclose(getattr(there, name), getattr(seen, name)[mixed], rtol=1e-9, atol=1e-9)
+    assert (np.diff(seen.positions) > 0).all()
+    assert np.ptp(seen.positions) == pytest.approx(np.ptp(positions))
+    assert not less_texture(positions[:30], np.arange(30), lengths[:30]).is_texture
+    assert not less_texture(positions, np.arange(60), None).is_texture
+
+
+@pytest.mark.parametrize("lengths", [np.zeros(40), np.full(40, np.nan), np.ones(39)])
+def test_lengths_that_are_none_are_refused(lengths):
+    _, strip = textured(steady(40, 1.2, 1), 1)
+    with pytest.raises(ParameterError, match="in_plane_px"):
+        estimate_positions(strip, in_plane_px=lengths)
