@@ -13,6 +13,7 @@ from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions, xyz_text
 from gpustitch.oblique.align.overlaps.camera import CameraView
+from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import weigh
@@ -73,6 +74,7 @@ def link_tiles(
     reach_px: ZYX,
     rng: np.random.Generator,
     workers: Workers,
+    still: Still | None = None,
 ) -> tuple[Link, LinkCount]:
     """Find where the moving tile lies; the ``reason`` of a link says why it cannot be trusted.
 
@@ -90,9 +92,14 @@ def link_tiles(
         Draws the parts and points that are compared.
     workers
         Threads and device.
+    still
+        What stands still in the camera's picture, along the sheet of both tiles; None for nothing.
     """
     fixed, moving = Counted(overlap.fixed), Counted(overlap.moving)
     overlap = dataclasses.replace(overlap, fixed=fixed, moving=moving)
+    if still is not None:
+        first, second = (Cleared(v, half) for v, half in zip((fixed, moving), still.halves, strict=True))
+        overlap = dataclasses.replace(overlap, fixed=first, moving=second)
     link, count = _Linking(overlap, names, options, reach_px, rng, workers).link()
     return link, dataclasses.replace(count, n_bytes=fixed.n_bytes + moving.n_bytes)
 

@@ -107,6 +107,14 @@ def read_text(n_bytes: int, of_bytes: int) -> str:
     return f"{read}: {percent:.2g} %" if percent < 100 else f"{read}: what windows share is read again"
 
 
+def still_text(share: float) -> str:
+    """That a pattern of the camera was found."""
+    return (
+        f"a pattern stands still in the camera's picture (dust, hot pixels, stripes), {100 * share:.2g} % of what "
+        "frames show: tiles are compared without it, the volume keeps it"
+    )
+
+
 def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
     """How sure the positions of the tiles are, or that it is not known."""
     errors = {name: placement.standard_error_um(name, spacing) for name in placement.origin_px}

@@ -26,10 +26,12 @@ from gpustitch.oblique.align.outcome import (
     links_text,
     notes_of,
     read_text,
+    still_text,
     sure_tiles_text,
     voxel_size_text,
     warnings_of,
 )
+from gpustitch.oblique.align.overlaps.camera_pattern import Still, find_still
 from gpustitch.oblique.align.overlaps.counted import bytes_of
 from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
@@ -230,15 +232,24 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
     for text in missing:
         progress.warn(text)
-    links, counts = _linked(plan, progress)
+    stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
+    still, n_bytes = find_still(plan.volumes, stage, options.matching.sigma_um) if plan.pairs else (None, 0)
+    if still is not None:
+        progress.note(still_text(still.share))
+    links, counts = _linked(plan, still, progress)
     placement, voxel_size, spacing = _solve(plan, list(links.values()))
-    if _link_again(plan, placement, spacing, links, counts):
+    if _link_again(plan, still, placement, spacing, links, counts):
         placement, voxel_size, spacing = _solve(plan, list(links.values()))
     _tell(plan, progress, placement, voxel_size, spacing)
-    n_bytes = sum(count.n_bytes for count in counts.values())
+    n_bytes += sum(count.n_bytes for count in counts.values())
     of_bytes = sum(bytes_of(plan.volumes[tile.name]) for tile in plan.mosaic.tiles)
     progress.note(read_text(n_bytes, of_bytes))
-    read = {"missing": missing, "bytes_read": n_bytes, "bytes_of_tiles": of_bytes}
+    read = {
+        "missing": missing,
+        "bytes_read": n_bytes,
+        "bytes_of_tiles": of_bytes,
+        "camera_pattern": still.share if still else 0.0,
+    }
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
     tile = plan.volumes[plan.mosaic.tiles[0].name]
@@ -274,7 +285,7 @@ def _write_report(path: Path, record: AlignmentRecord, *, overwrite: bool) -> No
             partial.write_text(report_text(record), encoding="utf-8")
 
 
-def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict[Pair, LinkCount]]:
+def _linked(plan: AlignPlan, still: Still | None, progress: Progress) -> tuple[dict[Pair, Link], dict[Pair, LinkCount]]:
     """The link of each pair about where the stage puts it."""
     links: dict[Pair, Link] = {}
     counts: dict[Pair, LinkCount] = {}
@@ -283,7 +294,9 @@ def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict
         # Positions are in the grid of the stated sizes; tiles are compared in their own.
         fixed = plan.volumes[pair[0]]
         offset = (z, y, x - round(more_slant(fixed, plan.spacing) * z))
-        link, count = _link(plan, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear)))
+        link, count = _link(
+            plan, still, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear))
+        )
         counts[pair] = count
         if not link.reason or do_overlap(plan.nominal_px, plan.volumes, pair):
             links[pair] = link
@@ -292,14 +305,19 @@ def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict
 
 
 def _link_again(
-    plan: AlignPlan, placement: Placement, spacing: Spacing, links: dict[Pair, Link], counts: dict[Pair, LinkCount]
+    plan: AlignPlan,
+    still: Still | None,
+    placement: Placement,
+    spacing: Spacing,
+    links: dict[Pair, Link],
+    counts: dict[Pair, LinkCount],
 ) -> bool:
     """Link pairs that have no link about where the others put them; whether any was linked."""
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     again = expected_again(placement, more_slant(tile, spacing), plan.options.matching, tile.coverage.shear)
     any_new = False
     for pair, expected in again.items():
-        link, count = _link(plan, pair, expected)
+        link, count = _link(plan, still, pair, expected)
         n_bytes = counts[pair].n_bytes + count.n_bytes
         if not link.reason:
             links[pair], counts[pair], any_new = link, count, True
@@ -307,14 +325,15 @@ def _link_again(
     return any_new
 
 
-def _link(plan: AlignPlan, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
+def _link(plan: AlignPlan, still: Still | None, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
     options = plan.options
     stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
     seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
     fixed, moving = (plan.volumes[name] for name in pair)
     overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
-    return link_tiles(overlap, pair, options.matching, expected.reach_px, np.random.default_rng(seed), workers)
+    rng = np.random.default_rng(seed)
+    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
