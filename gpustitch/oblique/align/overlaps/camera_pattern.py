@@ -30,9 +30,11 @@ _FRAMES, _BOXES = (16, 64), (6, 16)
 _IN_BOX = (0, 16, 32, 48)
 # Frames of the halves that are nearer than this on all axes, um, may show the same part of the specimen.
 _APART_UM = 60.0
+# Frames of a tile that are so far apart, um, show each its own part of the specimen.
+_OWN_UM = 80.0
 # A pattern is there if frames of both halves have this part of their structure in common, and this many times as much
 # as it scatters by.
-_LEAST_SHARE, _LEAST_TIMES, _LEAST_SAMPLES = 0.002, 3.0, 4
+_LEAST_SHARE, _LEAST_TIMES, _LEAST_SAMPLES = 0.002, 4.0, 4
 # The level of a pixel is that of a square of so many structures, whether it has a pattern is seen in one of so many.
 # Halves without a pattern have this part in common there, by chance.
 _LEVEL, _AROUND, _CHANCE = 24, 10, 0.2
@@ -44,7 +46,7 @@ _GAIN, _LEAST_GAIN, _MOST_GAIN = 0.1, 0.2, 5.0
 _WIDE = 4.0
 _ROUNDING = 1e-6
 # Bytes for each pixel while a pattern is found.
-_PIXEL_BYTES = 72
+_PIXEL_BYTES = 88
 
 _Sample = tuple[str, int]
 
@@ -135,7 +137,7 @@ def find_still(
     views = {name: CameraView(volume) for name, volume in counted.items()}
     spacing = next(iter(views.values())).spacing
     few, many = _FRAMES if all(view.reads_frames for view in views.values()) else _BOXES
-    share = _share([_shown(views, half) for half in _drawn(views, stage_um, few)], spacing, sigma_um)
+    share = _share([_shown(views, half) for half in _drawn(views, stage_um, few, _OWN_UM)], spacing, sigma_um)
     still = None
     if share:
         lines = [_line(_shown(views, half), spacing, sigma_um) for half in _drawn(views, stage_um, many)]
@@ -148,12 +150,17 @@ def pattern_bytes(n_rows: int, n_columns: int) -> int:
     return _PIXEL_BYTES * n_rows * n_columns
 
 
-def _drawn(views: Mapping[str, CameraView], stage_um: Mapping[str, UmXYZ], count: int) -> tuple[list[_Sample], ...]:
-    """About so many frames of each half of the tiles, spread over the tiles and their frames.
+def _drawn(
+    views: Mapping[str, CameraView], stage_um: Mapping[str, UmXYZ], count: int, apart_um: float = 0.0
+) -> tuple[list[_Sample], ...]:
+    """About so many frames of each half of the tiles, spread over them; frames of a tile are ``apart_um`` apart.
 
     The halves are every other row of tiles, or every other tile of one row.
     """
     names = sorted(views, key=lambda name: tuple(reversed(stage_um[name])))
+    room = {
+        n: max(1, int(v.coverage.n_frames * v.spacing.x_um / apart_um)) if apart_um else count for n, v in views.items()
+    }
     lines = {place: i for i, place in enumerate(dict.fromkeys(stage_um[name][1:] for name in names))}
     number = [lines[stage_um[n][1:]] if len(lines) > 1 else i for i, n in enumerate(names)]
     halves = []
@@ -161,7 +168,9 @@ def _drawn(views: Mapping[str, CameraView], stage_um: Mapping[str, UmXYZ], count
         members = [n for n, i in zip(names, number, strict=True) if i % 2 == half]
         members = members[:: -(-len(members) // count)]
         each = -(-count // len(members))
-        halves.append([s for i, n in enumerate(members) for s in _spread(n, views[n].coverage, each, i + half / 2)])
+        halves.append(
+            [s for i, n in enumerate(members) for s in _spread(n, views[n].coverage, min(each, room[n]), i + half / 2)]
+        )
     first, second = halves
     taken = np.array([_place(views, stage_um, s) for s in first]).reshape(-1, 3)
     apart = [np.abs(taken - _place(views, stage_um, s)).max(axis=1).min(initial=math.inf) for s in second]
@@ -198,16 +207,15 @@ def _shown(views: Mapping[str, CameraView], samples: Sequence[_Sample]) -> Itera
 
 def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: float) -> float:
     """Which part of a frame's structure both halves have in common at the same pixels; 0 if that is no pattern."""
-    seen: list[list[Floats]] = [[], []]
-    squares: list[float] = []
-    for half, means in zip(halves, seen, strict=True):
-        for images in half:
-            bands = [_band(image, spacing, sigma_um).astype(np.float64) for image in images]
-            squares += [float(np.square(band).sum()) for band in bands]
-            means.append(np.mean(bands, axis=0))
-    if min(len(means) for means in seen) < _LEAST_SAMPLES or not any(squares):
+    first, second = (_bands(half, spacing, sigma_um) for half in halves)
+    kept = list(first)
+    squares, rows = [square for _, square in kept], []
+    for band, square in second:
+        squares.append(square)
+        rows.append([float((band * other).sum(dtype=np.float64)) for other, _ in kept])
+    if min(len(kept), len(rows)) < _LEAST_SAMPLES or not any(squares):
         return 0.0
-    common = np.array([[float((a * b).sum()) for b in seen[1]] for a in seen[0]])
+    common = np.array(rows)
     # Frames without a pattern have as often less in common as more.
     each = [common.mean(axis=axis) for axis in (0, 1)]
     sure = min(m.mean() / max(m.std(ddof=1) / math.sqrt(len(m)), 1e-12) for m in each)
@@ -215,11 +223,18 @@ def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: flo
     return share if share > _LEAST_SHARE and sure > _LEAST_TIMES else 0.0
 
 
+def _bands(samples: Iterator[Floats32], spacing: Spacing, sigma_um: float) -> Iterator[tuple[Floats32, float]]:
+    """Of each sample the mean of its frames, as overlaps are compared, and the sum of squares of a frame."""
+    for images in samples:
+        bands = np.array([_band(image, spacing, sigma_um) for image in images])
+        yield bands.mean(axis=0), float(np.square(bands).sum(dtype=np.float64)) / len(bands)
+
+
 def _band(image: Floats32, spacing: Spacing, sigma_um: float) -> Floats32:
-    """A frame as whole overlaps are compared: coarse, and less its surroundings."""
+    """A frame as overlaps are compared at their finest: in bins of the structures, and less its surroundings."""
     bins: npt.NDArray[Any] = image[:, :, None]
     for axis, um in enumerate((spacing.z_um, spacing.y_um)):
-        n = min(2 * max(1, round(sigma_um / um)), image.shape[axis])
+        n = min(max(1, round(sigma_um / um)), image.shape[axis])
         bins = sums_of_bins(bins, axis, n) / np.float32(n)
     bins = bins[:, :, 0] - bins.mean(dtype=np.float64).astype(np.float32)
     narrow, wide = (ndimage.gaussian_filter(bins, sigma) for sigma in (1.0, _WIDE))
