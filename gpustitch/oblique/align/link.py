@@ -26,6 +26,8 @@ _KEPT = 0.05
 # Windows count that end within so many bins of where the whole overlap fits, and correlate more than noise does.
 _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
+# Windows that correlate by this show the same thing, wherever they lead.
+_SAME_CORRELATION = 0.8
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
@@ -42,12 +44,16 @@ _LOOSEST_PX = 0.6
 
 @dataclass(frozen=True)
 class LinkCount:
-    """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read."""
+    """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read.
+
+    ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
+    """
 
     sampled: int = 0
     correlated: int = 0
     agreeing: int = 0
     n_bytes: int = 0
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,9 @@ class _Linking:
             windows.shape,
         )
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
-        count = dataclasses.replace(count, agreeing=len(agreeing))
+        n_same = sum(w.match.correlation >= _SAME_CORRELATION for w in matches)
+        elsewhere = n_same - sum(m.correlation >= _SAME_CORRELATION for m in agreeing)
+        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere)
         is_narrow = windows.shape != self._windows().shape
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import Device, choose_device
-from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
+from gpustitch.model import ZYX, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
 from gpustitch.oblique.align.figure import FIGURE_SUFFIXES, check_matplotlib, draw_report
 from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.oblique_volume import Oblique
 from gpustitch.oblique.align.outcome import (
     check_linked,
     check_measured,
@@ -112,6 +112,11 @@ class AlignPlan:
     device: Device
     inputs: Inputs = Inputs()
 
+    @property
+    def stage_um(self) -> dict[str, UmXYZ]:
+        """Stage position (x, y, z) of each tile."""
+        return {tile.name: tile.stage_um for tile in self.mosaic.tiles}
+
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         n_bytes = sum(bytes_of(self.volumes[tile.name]) for tile in self.mosaic.tiles)
@@ -158,29 +163,8 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume], Inputs
     if missing:
         raise ParameterError(f"`volumes` holds no volume for the tiles {missing}; give one for each tile of `mosaic`")
     if options.is_oblique:
-        volumes = {name: volume if volume.coverage.shear else _Oblique(volume) for name, volume in volumes.items()}
+        volumes = {name: volume if volume.coverage.shear else Oblique(volume) for name, volume in volumes.items()}
     return mosaic, volumes, inputs
-
-
-class _Oblique:
-    """A volume with the coverage of an oblique scan: a parallelogram."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self.dtype = volume.dtype
-        self.spacing = volume.spacing
-        z, y, x = volume.coverage.shape
-        shear = shear_of(self.spacing.y_um, self.spacing.x_um, self.spacing.sheet_angle_deg)
-        n_frames = x - math.ceil((z - 1) * shear - 1e-6)
-        if n_frames < 1:
-            raise MosaicError(
-                f"{x} x {y} x {z} voxels (x, y, z) are too short in x for an oblique scan with "
-                f"{self.spacing.y_um} um pixels; leave out `is_oblique`"
-            )
-        self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
-        self.read = volume.read
-        self.n_files: int = getattr(volume, "n_files", 0)
-        self.n_missing: int = getattr(volume, "n_missing", 0)
 
 
 def plan(options: AlignOptions) -> AlignPlan:
@@ -232,15 +216,14 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
     for text in missing:
         progress.warn(text)
-    stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
-    still, n_bytes = find_still(plan.volumes, stage, options.matching.sigma_um) if plan.pairs else (None, 0)
+    still, n_bytes = find_still(plan.volumes, plan.stage_um, options.matching.sigma_um) if plan.pairs else (None, 0)
     if still is not None:
         progress.note(still_text(still.share))
     links, counts = _linked(plan, still, progress)
     placement, voxel_size, spacing = _solve(plan, list(links.values()))
     if _link_again(plan, still, placement, spacing, links, counts):
         placement, voxel_size, spacing = _solve(plan, list(links.values()))
-    _tell(plan, progress, placement, voxel_size, spacing)
+    _tell(plan, progress, placement, counts, voxel_size, spacing)
     n_bytes += sum(count.n_bytes for count in counts.values())
     of_bytes = sum(bytes_of(plan.volumes[tile.name]) for tile in plan.mosaic.tiles)
     progress.note(read_text(n_bytes, of_bytes))
@@ -255,7 +238,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     record = AlignmentRecord(
         placement=placement,
-        stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
+        stage_um=plan.stage_um,
         nominal_px=plan.nominal_px,
         spacing=spacing,
         voxel_size_nominal_um=plan.spacing.y_um,
@@ -327,8 +310,7 @@ def _link_again(
 
 def _link(plan: AlignPlan, still: Still | None, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
     options = plan.options
-    stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
-    seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
+    seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in plan.stage_um[name])]
     fixed, moving = (plan.volumes[name] for name in pair)
     overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
@@ -342,7 +324,7 @@ def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize
     Links are in the grid of the tiles; they are solved in that of the voxel size, and given back in that of the tiles.
     """
     options, own = plan.options, plan.spacing
-    stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
+    stage = {name: _moved(options, um) for name, um in plan.stage_um.items()}
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     axes = (options.align_xz, True, options.align_xz)
 
@@ -389,10 +371,18 @@ def _provenance(plan: AlignPlan) -> dict[str, object]:
     return provenance(parameters, [tile.path for tile in plan.mosaic.tiles if tile.path.exists()])
 
 
-def _tell(plan: AlignPlan, progress: Progress, placement: Placement, voxel_size: VoxelSize, spacing: Spacing) -> None:
+def _tell(
+    plan: AlignPlan,
+    progress: Progress,
+    placement: Placement,
+    counts: Mapping[Pair, LinkCount],
+    voxel_size: VoxelSize,
+    spacing: Spacing,
+) -> None:
     for note in notes_of(placement):
         progress.note(note)
-    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing)):
+    elsewhere = {pair: (count.agreeing, count.elsewhere) for pair, count in counts.items()}
+    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing), elsewhere):
         progress.warn(warning)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))
