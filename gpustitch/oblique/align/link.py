@@ -16,7 +16,8 @@ from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
-from gpustitch.oblique.align.overlaps.evidence import weigh
+from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
+from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
 from gpustitch.running.threads import Workers
@@ -213,21 +214,30 @@ class _Linking:
                 "larger `window_px` or `sample_count`"
             )
             return _Refined(count=count, reason=why)
-        found = weigh(
-            [self._in_grid(_offset(m)) for m in good],
-            [m.correlation for m in good],
-            [self._reaches(w.spread) for w in seen],
-            [m.fixed_px for m in good],
-            windows.shape,
-        )
+        found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
-        n_same = sum(w.match.correlation >= _SAME_CORRELATION for w in matches)
-        elsewhere = n_same - sum(m.correlation >= _SAME_CORRELATION for m in agreeing)
-        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere)
+        others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
+        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=self._elsewhere(others, windows.shape))
         is_narrow = windows.shape != self._windows().shape
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow
         )
+
+    def _weighed(self, seen: Sequence[FoundWindow], window_px: ZYX) -> Evidence:
+        return weigh(
+            [self._in_grid(_offset(w.match)) for w in seen],
+            [w.match.correlation for w in seen],
+            [self._reaches(w.spread) for w in seen],
+            [w.match.fixed_px for w in seen],
+            window_px,
+        )
+
+    def _elsewhere(self, others: Sequence[FoundWindow], window_px: ZYX) -> int:
+        """How many windows that disagree lead to one other place; one object seen by many of them says nothing."""
+        if not others:
+            return 0
+        found = self._weighed(others, window_px)
+        return int(found.agrees.sum()) if found.n_independent >= _FEW else 0
 
     def _reaches(self, spread: Sequence[Sequence[float]]) -> Floats:
         """How far a peak of such a spread along the sheet reaches on the axes of the grid."""

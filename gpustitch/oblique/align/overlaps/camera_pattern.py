@@ -35,6 +35,8 @@ _OWN_UM = 80.0
 # A pattern is there if frames of both halves have this part of their structure in common, and this many times as much
 # as it scatters by.
 _LEAST_SHARE, _LEAST_TIMES, _LEAST_SAMPLES = 0.002, 4.0, 4
+# Displaced by a bin, it fits no better than this; between bins, its best place is no further off, bins.
+_BEST, _OFF = 0.98, 0.3
 # The level of a pixel is that of a square of so many structures, whether it has a pattern is seen in one of so many.
 # Halves without a pattern have this part in common there, by chance.
 _LEVEL, _AROUND, _CHANCE = 24, 10, 0.2
@@ -210,17 +212,35 @@ def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: flo
     first, second = (_bands(half, spacing, sigma_um) for half in halves)
     kept = list(first)
     squares, rows = [square for _, square in kept], []
+    total = np.zeros_like(kept[0][0]) if kept else None
     for band, square in second:
         squares.append(square)
+        if total is not None:
+            total += band
         rows.append([float((band * other).sum(dtype=np.float64)) for other, _ in kept])
-    if min(len(kept), len(rows)) < _LEAST_SAMPLES or not any(squares):
+    if total is None or min(len(kept), len(rows)) < _LEAST_SAMPLES or not any(squares):
         return 0.0
     common = np.array(rows)
     # Frames without a pattern have as often less in common as more.
     each = [common.mean(axis=axis) for axis in (0, 1)]
     sure = min(m.mean() / max(m.std(ddof=1) / math.sqrt(len(m)), 1e-12) for m in each)
     share = float(common.mean() / np.mean(squares))
-    return share if share > _LEAST_SHARE and sure > _LEAST_TIMES else 0.0
+    is_there = share > _LEAST_SHARE and sure > _LEAST_TIMES
+    return share if is_there and _stands_still(np.sum([band for band, _ in kept], axis=0), total) else 0.0
+
+
+def _stands_still(first: Floats32, second: Floats32) -> bool:
+    """Whether two pictures fit best where neither is displaced: a specimen that is alike along x fits anywhere."""
+    fits = [
+        [float((first * np.roll(second, (i, j), (0, 1))).sum(dtype=np.float64)) for j in (-1, 0, 1)] for i in (-1, 0, 1)
+    ]
+    if fits[1][1] < _BEST * np.max(fits):
+        return False
+    for before, here, behind in (fits[1], [row[1] for row in fits]):
+        bent = 2 * here - before - behind
+        if bent > (1 - _BEST) * here and abs(behind - before) > 2 * _OFF * bent:
+            return False
+    return True
 
 
 def _bands(samples: Iterator[Floats32], spacing: Spacing, sigma_um: float) -> Iterator[tuple[Floats32, float]]:

@@ -156,6 +156,20 @@ def test_volumes_on_a_disk_show_it_too() -> None:
         assert len(errors) == 4 and np.max(errors) < 1
 
 
+@pytest.mark.parametrize(("seed", "off_um"), [(0, 3.0), (1, -4.0), (2, 6.0)])
+def test_a_specimen_that_is_alike_along_the_way_is_no_pattern(seed: int, off_um: float) -> None:
+    """Rows whose distance is nearly a multiple of a period show it nearly at the same pixels."""
+    rng = np.random.default_rng(seed)
+    volumes, stage = {}, {}
+    for row, column in np.ndindex(2, 2):
+        y, z = np.indices(SHAPE[1:]) * np.array([1.8, 1.8 * math.sqrt(0.5)])[:, None, None] + row * off_um
+        image = LEVEL * (1 + 0.2 * np.cos(2 * np.pi * y / 14) * np.cos(2 * np.pi * z / 14))
+        frames = rng.poisson(np.broadcast_to(image, SHAPE)).astype(np.uint16)
+        volumes[f"{row}{column}"] = ObliqueTile(Holed(frames), SCAN)
+        stage[f"{row}{column}"] = (column * PITCH[0] * SCAN.step_um, row * PITCH[1] * 1.8, 0.0)
+    assert find_still(volumes, stage, 2.5)[0] is None
+
+
 def test_nothing_is_looked_for_where_nothing_can_tell() -> None:
     made = taken(fixed(np.random.default_rng(1)), 0)
     stage = {tile.name: tile.stage_um for tile in made.mosaic.tiles}
