@@ -13,9 +13,11 @@ from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions, xyz_text
 from gpustitch.oblique.align.overlaps.camera import CameraView
+from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
-from gpustitch.oblique.align.overlaps.evidence import weigh
+from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
+from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
 from gpustitch.running.threads import Workers
@@ -25,6 +27,8 @@ _KEPT = 0.05
 # Windows count that end within so many bins of where the whole overlap fits, and correlate more than noise does.
 _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
+# Windows that correlate by this show the same thing, wherever they lead.
+_SAME_CORRELATION = 0.8
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
@@ -41,12 +45,16 @@ _LOOSEST_PX = 0.6
 
 @dataclass(frozen=True)
 class LinkCount:
-    """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read."""
+    """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read.
+
+    ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
+    """
 
     sampled: int = 0
     correlated: int = 0
     agreeing: int = 0
     n_bytes: int = 0
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ def link_tiles(
     reach_px: ZYX,
     rng: np.random.Generator,
     workers: Workers,
+    still: Still | None = None,
 ) -> tuple[Link, LinkCount]:
     """Find where the moving tile lies; the ``reason`` of a link says why it cannot be trusted.
 
@@ -90,9 +99,14 @@ def link_tiles(
         Draws the parts and points that are compared.
     workers
         Threads and device.
+    still
+        What stands still in the camera's picture, along the sheet of both tiles; None for nothing.
     """
     fixed, moving = Counted(overlap.fixed), Counted(overlap.moving)
     overlap = dataclasses.replace(overlap, fixed=fixed, moving=moving)
+    if still is not None:
+        first, second = (Cleared(v, half) for v, half in zip((fixed, moving), still.halves, strict=True))
+        overlap = dataclasses.replace(overlap, fixed=first, moving=second)
     link, count = _Linking(overlap, names, options, reach_px, rng, workers).link()
     return link, dataclasses.replace(count, n_bytes=fixed.n_bytes + moving.n_bytes)
 
@@ -200,19 +214,30 @@ class _Linking:
                 "larger `window_px` or `sample_count`"
             )
             return _Refined(count=count, reason=why)
-        found = weigh(
-            [self._in_grid(_offset(m)) for m in good],
-            [m.correlation for m in good],
-            [self._reaches(w.spread) for w in seen],
-            [m.fixed_px for m in good],
-            windows.shape,
-        )
+        found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
-        count = dataclasses.replace(count, agreeing=len(agreeing))
+        others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
+        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=self._elsewhere(others, windows.shape))
         is_narrow = windows.shape != self._windows().shape
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow
         )
+
+    def _weighed(self, seen: Sequence[FoundWindow], window_px: ZYX) -> Evidence:
+        return weigh(
+            [self._in_grid(_offset(w.match)) for w in seen],
+            [w.match.correlation for w in seen],
+            [self._reaches(w.spread) for w in seen],
+            [w.match.fixed_px for w in seen],
+            window_px,
+        )
+
+    def _elsewhere(self, others: Sequence[FoundWindow], window_px: ZYX) -> int:
+        """How many windows that disagree lead to one other place; one object seen by many of them says nothing."""
+        if not others:
+            return 0
+        found = self._weighed(others, window_px)
+        return int(found.agrees.sum()) if found.n_independent >= _FEW else 0
 
     def _reaches(self, spread: Sequence[Sequence[float]]) -> Floats:
         """How far a peak of such a spread along the sheet reaches on the axes of the grid."""

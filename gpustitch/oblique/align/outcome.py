@@ -19,6 +19,8 @@ from gpustitch.running.progress import listed
 _KNOWN_WELL = 0.2
 # So many tiles or links are named in a line; the alignment file names all.
 _MOST_NAMED = 6
+# Parts of an overlap lie elsewhere if so many windows say so, and this part of those that tell.
+_TORN_LEAST, _TORN = 4, 0.2
 # A link lies far from where the stage puts it beyond so many standard deviations of the other links,
 _FAR = 5
 # and not nearer than this: three times what two tiles differ by of which each is off by 5 um.
@@ -107,6 +109,14 @@ def read_text(n_bytes: int, of_bytes: int) -> str:
     return f"{read}: {percent:.2g} %" if percent < 100 else f"{read}: what windows share is read again"
 
 
+def still_text(share: float) -> str:
+    """That a pattern of the camera was found."""
+    return (
+        f"a pattern stands still in the camera's picture (dust, hot pixels, stripes), {100 * share:.2g} % of what "
+        "frames show: tiles are compared without it, the volume keeps it"
+    )
+
+
 def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
     """How sure the positions of the tiles are, or that it is not known."""
     errors = {name: placement.standard_error_um(name, spacing) for name in placement.origin_px}
@@ -136,10 +146,16 @@ def notes_of(placement: Placement) -> Iterator[str]:
         yield f"{len(unchecked)} tiles hang on links that close no loop, nothing checks them: {_named(unchecked)}"
 
 
-def warnings_of(placement: Placement, spacing: Spacing, stage_px: Mapping[str, PxZYX]) -> Iterator[str]:
+def warnings_of(
+    placement: Placement,
+    spacing: Spacing,
+    stage_px: Mapping[str, PxZYX],
+    windows: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+) -> Iterator[str]:
     """What a person must know: tiles that lie where the stage puts them, and links that nothing confirms.
 
-    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``, ``windows`` how many
+    windows of each pair agree, and how many show the same thing elsewhere.
     """
     if len(placement.origin_px) < 2:
         return
@@ -156,6 +172,13 @@ def warnings_of(placement: Placement, spacing: Spacing, stage_px: Mapping[str, P
     if len(islands) > 1:
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
+    torn = torn_links(placement, windows or {})
+    if torn:
+        links = [f"{fixed} - {moving} ({n} of {of})" for (fixed, moving), (n, of) in torn.items()]
+        yield (
+            f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
+            f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
+        )
     unchecked = unchecked_links(placement, stage_px, spacing)
     if unchecked:
         links = [f"{fixed} - {moving} ({um:.0f} um)" for (fixed, moving), um in unchecked.items()]
@@ -163,6 +186,22 @@ def warnings_of(placement: Placement, spacing: Spacing, stage_px: Mapping[str, P
             f"{len(links)} links close no loop and lie far from where the stage puts them, nothing says which is "
             f"right: {_named(links)}"
         )
+
+
+def torn_links(
+    placement: Placement, windows: Mapping[tuple[str, str], tuple[int, int]]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Accepted links of overlaps with parts that lie elsewhere: how many windows agree, and of how many.
+
+    ``windows`` holds for each pair how many windows agree, and how many show the same thing elsewhere.
+    """
+    pairs = [(link.fixed, link.moving) for link in placement.links if not link.reason]
+    counts = {pair: windows.get(pair, (0, 0)) for pair in pairs}
+    return {
+        pair: (agreeing, agreeing + elsewhere)
+        for pair, (agreeing, elsewhere) in counts.items()
+        if elsewhere >= _TORN_LEAST and elsewhere > _TORN * (agreeing + elsewhere)
+    }
 
 
 def unchecked_links(

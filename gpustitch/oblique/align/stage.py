@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,26 +9,29 @@ from pathlib import Path
 import numpy as np
 
 from gpustitch.array import Device, choose_device
-from gpustitch.errors import MosaicError, ParameterError
+from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, check_file_output
 from gpustitch.io.provenance import provenance
-from gpustitch.model import ZYX, Coverage, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um, shear_of
+from gpustitch.model import ZYX, Link, Mosaic, Placement, Spacing, UmXYZ, Volume, check_um
 from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
 from gpustitch.oblique.align.figure import FIGURE_SUFFIXES, check_matplotlib, draw_report
 from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.oblique_volume import Oblique
 from gpustitch.oblique.align.outcome import (
     check_linked,
     check_measured,
     links_text,
     notes_of,
     read_text,
+    still_text,
     sure_tiles_text,
     voxel_size_text,
     warnings_of,
 )
+from gpustitch.oblique.align.overlaps.camera_pattern import Still, find_still
 from gpustitch.oblique.align.overlaps.counted import bytes_of
 from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
@@ -110,6 +112,11 @@ class AlignPlan:
     device: Device
     inputs: Inputs = Inputs()
 
+    @property
+    def stage_um(self) -> dict[str, UmXYZ]:
+        """Stage position (x, y, z) of each tile."""
+        return {tile.name: tile.stage_um for tile in self.mosaic.tiles}
+
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         n_bytes = sum(bytes_of(self.volumes[tile.name]) for tile in self.mosaic.tiles)
@@ -156,29 +163,8 @@ def _opened(options: AlignOptions) -> tuple[Mosaic, Mapping[str, Volume], Inputs
     if missing:
         raise ParameterError(f"`volumes` holds no volume for the tiles {missing}; give one for each tile of `mosaic`")
     if options.is_oblique:
-        volumes = {name: volume if volume.coverage.shear else _Oblique(volume) for name, volume in volumes.items()}
+        volumes = {name: volume if volume.coverage.shear else Oblique(volume) for name, volume in volumes.items()}
     return mosaic, volumes, inputs
-
-
-class _Oblique:
-    """A volume with the coverage of an oblique scan: a parallelogram."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self.dtype = volume.dtype
-        self.spacing = volume.spacing
-        z, y, x = volume.coverage.shape
-        shear = shear_of(self.spacing.y_um, self.spacing.x_um, self.spacing.sheet_angle_deg)
-        n_frames = x - math.ceil((z - 1) * shear - 1e-6)
-        if n_frames < 1:
-            raise MosaicError(
-                f"{x} x {y} x {z} voxels (x, y, z) are too short in x for an oblique scan with "
-                f"{self.spacing.y_um} um pixels; leave out `is_oblique`"
-            )
-        self.coverage = Coverage(n_frames, y, z, (x - n_frames) / (z - 1) if z > 1 else 0.0)
-        self.read = volume.read
-        self.n_files: int = getattr(volume, "n_files", 0)
-        self.n_missing: int = getattr(volume, "n_missing", 0)
 
 
 def plan(options: AlignOptions) -> AlignPlan:
@@ -230,21 +216,29 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
     missing = list(missing_files(plan.mosaic, [plan.volumes[tile.name] for tile in plan.mosaic.tiles]))
     for text in missing:
         progress.warn(text)
-    links, counts = _linked(plan, progress)
+    still, n_bytes = find_still(plan.volumes, plan.stage_um, options.matching.sigma_um) if plan.pairs else (None, 0)
+    if still is not None:
+        progress.note(still_text(still.share))
+    links, counts = _linked(plan, still, progress)
     placement, voxel_size, spacing = _solve(plan, list(links.values()))
-    if _link_again(plan, placement, spacing, links, counts):
+    if _link_again(plan, still, placement, spacing, links, counts):
         placement, voxel_size, spacing = _solve(plan, list(links.values()))
-    _tell(plan, progress, placement, voxel_size, spacing)
-    n_bytes = sum(count.n_bytes for count in counts.values())
+    _tell(plan, progress, placement, counts, voxel_size, spacing)
+    n_bytes += sum(count.n_bytes for count in counts.values())
     of_bytes = sum(bytes_of(plan.volumes[tile.name]) for tile in plan.mosaic.tiles)
     progress.note(read_text(n_bytes, of_bytes))
-    read = {"missing": missing, "bytes_read": n_bytes, "bytes_of_tiles": of_bytes}
+    read = {
+        "missing": missing,
+        "bytes_read": n_bytes,
+        "bytes_of_tiles": of_bytes,
+        "camera_pattern": still.share if still else 0.0,
+    }
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     record = AlignmentRecord(
         placement=placement,
-        stage_um={tile.name: tile.stage_um for tile in plan.mosaic.tiles},
+        stage_um=plan.stage_um,
         nominal_px=plan.nominal_px,
         spacing=spacing,
         voxel_size_nominal_um=plan.spacing.y_um,
@@ -274,7 +268,7 @@ def _write_report(path: Path, record: AlignmentRecord, *, overwrite: bool) -> No
             partial.write_text(report_text(record), encoding="utf-8")
 
 
-def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict[Pair, LinkCount]]:
+def _linked(plan: AlignPlan, still: Still | None, progress: Progress) -> tuple[dict[Pair, Link], dict[Pair, LinkCount]]:
     """The link of each pair about where the stage puts it."""
     links: dict[Pair, Link] = {}
     counts: dict[Pair, LinkCount] = {}
@@ -283,7 +277,9 @@ def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict
         # Positions are in the grid of the stated sizes; tiles are compared in their own.
         fixed = plan.volumes[pair[0]]
         offset = (z, y, x - round(more_slant(fixed, plan.spacing) * z))
-        link, count = _link(plan, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear)))
+        link, count = _link(
+            plan, still, pair, Expected(offset, plan.options.matching.reach_px(offset, fixed.coverage.shear))
+        )
         counts[pair] = count
         if not link.reason or do_overlap(plan.nominal_px, plan.volumes, pair):
             links[pair] = link
@@ -292,14 +288,19 @@ def _linked(plan: AlignPlan, progress: Progress) -> tuple[dict[Pair, Link], dict
 
 
 def _link_again(
-    plan: AlignPlan, placement: Placement, spacing: Spacing, links: dict[Pair, Link], counts: dict[Pair, LinkCount]
+    plan: AlignPlan,
+    still: Still | None,
+    placement: Placement,
+    spacing: Spacing,
+    links: dict[Pair, Link],
+    counts: dict[Pair, LinkCount],
 ) -> bool:
     """Link pairs that have no link about where the others put them; whether any was linked."""
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     again = expected_again(placement, more_slant(tile, spacing), plan.options.matching, tile.coverage.shear)
     any_new = False
     for pair, expected in again.items():
-        link, count = _link(plan, pair, expected)
+        link, count = _link(plan, still, pair, expected)
         n_bytes = counts[pair].n_bytes + count.n_bytes
         if not link.reason:
             links[pair], counts[pair], any_new = link, count, True
@@ -307,14 +308,14 @@ def _link_again(
     return any_new
 
 
-def _link(plan: AlignPlan, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
+def _link(plan: AlignPlan, still: Still | None, pair: Pair, expected: Expected) -> tuple[Link, LinkCount]:
     options = plan.options
-    stage = {tile.name: tile.stage_um for tile in plan.mosaic.tiles}
-    seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in stage[name])]
+    seed = [options.matching.seed, *(round(10 * v) % 2**32 for name in pair for v in plan.stage_um[name])]
     fixed, moving = (plan.volumes[name] for name in pair)
     overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
-    return link_tiles(overlap, pair, options.matching, expected.reach_px, np.random.default_rng(seed), workers)
+    rng = np.random.default_rng(seed)
+    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
@@ -323,7 +324,7 @@ def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize
     Links are in the grid of the tiles; they are solved in that of the voxel size, and given back in that of the tiles.
     """
     options, own = plan.options, plan.spacing
-    stage = {name: _moved(options, um) for name, um in ((t.name, t.stage_um) for t in plan.mosaic.tiles)}
+    stage = {name: _moved(options, um) for name, um in plan.stage_um.items()}
     tile = plan.volumes[plan.mosaic.tiles[0].name]
     axes = (options.align_xz, True, options.align_xz)
 
@@ -370,10 +371,18 @@ def _provenance(plan: AlignPlan) -> dict[str, object]:
     return provenance(parameters, [tile.path for tile in plan.mosaic.tiles if tile.path.exists()])
 
 
-def _tell(plan: AlignPlan, progress: Progress, placement: Placement, voxel_size: VoxelSize, spacing: Spacing) -> None:
+def _tell(
+    plan: AlignPlan,
+    progress: Progress,
+    placement: Placement,
+    counts: Mapping[Pair, LinkCount],
+    voxel_size: VoxelSize,
+    spacing: Spacing,
+) -> None:
     for note in notes_of(placement):
         progress.note(note)
-    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing)):
+    elsewhere = {pair: (count.agreeing, count.elsewhere) for pair, count in counts.items()}
+    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing), elsewhere):
         progress.warn(warning)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gpustitch.oblique.align.overlaps.camera_pattern import pattern_bytes
 from gpustitch.oblique.align.overlaps.candidates import compared_bytes
 from gpustitch.oblique.deskew.stage import DeobliquePlan
 from gpustitch.oblique.deskew.tile import TOGETHER_PIXELS
@@ -106,4 +107,5 @@ def _working_bytes(options: PipelineOptions, tiles: Sequence[DeobliquePlan], cor
         n_pixels = math.prod(frames.shape[1:])
         of_thread += working_bytes(correction, frames, 1) * max(n_pixels, TOGETHER_PIXELS) // n_pixels
     compared = compared_bytes(extent, options.matching.search_px, tiles[0].dtype.itemsize)
+    compared = max(compared, pattern_bytes(scan.n_rows, scan.n_columns))
     return compared + checked_workers(options.n_workers) * of_thread

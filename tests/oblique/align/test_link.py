@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, Spacing
-from gpustitch.oblique.align.link import link_tiles
+from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.running.threads import Workers
@@ -74,3 +75,33 @@ def test_objects_cut_off_at_the_end_of_the_overlap_do_not_draw_windows_to_themse
     for link, true in accepted:
         error = np.abs(np.subtract(link.offset_px, true))
         assert error.max() < 1 and (error < 4 * np.array(link.sigma_px)).all()
+
+
+def torn(seed: int, moved: tuple[int, int, int], part: float) -> tuple[LinkCount, Link]:
+    """The link of two tiles of which the second has a part of all rows elsewhere, as after lost frames."""
+    rng = np.random.default_rng(seed)
+    whole = ndimage.gaussian_filter(rng.standard_normal((44, 60, 260), np.float32), 1.7)
+    whole = np.maximum(300 + 60 * whole / whole.std(), 30)
+    first = whole[:40, :48, :240]
+    second = whole[2:42, 10:58, 6:246].copy()
+    if part:
+        cut = int(240 * (1 - part))
+        other = np.roll(whole, [-m for m in moved], (0, 1, 2))[2:42, 10:58, 6:246]
+        second[:, :, cut:] = other[:, :, cut:]
+    volumes = (ArrayVolume(rng.poisson(v).astype(np.uint16), SPACING) for v in (first, second))
+    overlap, rng = Overlap(*volumes, (0, 8, 4)), np.random.default_rng(seed)
+    link, count = link_tiles(overlap, ("a", "b"), MatchOptions(), (10, 10, 10), rng, Workers(1, CPU))
+    return count, link
+
+
+@pytest.mark.parametrize("moved", [(0, 0, 4), (2, -3, 0), (0, 3, -2)])
+def test_windows_that_agree_on_another_place_are_counted(moved: tuple[int, int, int]) -> None:
+    for seed in range(2):
+        count, link = torn(seed, moved, 0.4)
+        assert not link.reason and count.elsewhere > 0.2 * (count.elsewhere + count.agreeing)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_overlap_in_one_piece_has_none_elsewhere(seed: int) -> None:
+    count, link = torn(seed, (0, 0, 0), 0.0)
+    assert not link.reason and not count.elsewhere and count.agreeing == 20

@@ -236,3 +236,14 @@ def test_no_mosaic_with_tiles_that_show_nothing_is_stitched_in_silence(
     is_measured = content["voxel_size_estimate"] is not None
     assert ("NOT measured" in " ".join(heard.warnings)) == (not is_measured) == ("NOT measured" in result.summary)
     assert content["voxel_sizes_measured"][1] == (is_measured and content["voxel_size"] != 1.8)
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "elsewhere", "is_told"), [(12, 8, True), (12, 4, True), (20, 0, False), (5, 3, False), (76, 14, False)]
+)
+def test_overlaps_with_parts_elsewhere_are_told(agreeing: int, elsewhere: int, is_told: bool) -> None:
+    placed = placement(3, {(0, 1): "", (1, 2): "", (0, 2): "no"})
+    windows = {("0", "1"): (20, 0), ("1", "2"): (agreeing, elsewhere), ("0", "2"): (4, 16)}
+    said = " ".join(warnings_of(placed, SPACING, placed.origin_px, windows))
+    assert (f"1 - 2 ({agreeing} of {agreeing + elsewhere})" in said) == is_told
+    assert "0 - 1 (" not in said and "0 - 2 (" not in said

@@ -42,6 +42,11 @@ class CameraView:
             self.read_means = self._read_means
 
     @property
+    def reads_frames(self) -> bool:
+        """Whether a single frame is read as fast as its part of many."""
+        return self._frames is not None
+
+    @property
     def coverage(self) -> Coverage:
         """Which voxels hold data: a box with holes. Interpolation needs the frames beside a frame too."""
         own = self._volume.coverage
