@@ -26,6 +26,7 @@ settings.load_profile("gpustitch")
 
 _FSYNC = os.fsync
 _GROUP = re.compile(r'xdist_group\("([\w-]+)"\)')
+_LONG = re.compile(r"pytest\.mark\.(?:slow|long)\b")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -107,10 +108,10 @@ def _group_of(file: str) -> str:
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Files with a group or a slow test, then the others, those with many tests first: short ones fill up the end."""
+    """Long files and those with a group, then the others, those with many tests first: short ones fill up the end."""
     files = [item.nodeid.partition("::")[0] for item in items]
     count = Counter(files)
-    long = {file: bool(_group_of(file)) or "pytest.mark.slow" in _text_of(file) for file in count}
+    long = {file: bool(_group_of(file) or _LONG.search(_text_of(file))) for file in count}
     ranked = sorted(zip(files, items, strict=True), key=lambda pair: (not long[pair[0]], -count[pair[0]], pair[0]))
     items[:] = [item for _, item in ranked]
 

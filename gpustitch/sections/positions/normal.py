@@ -259,7 +259,7 @@ def _add_blocks(
 
 
 def _add_below(rows: Floats, entries: Floats, start: int, unknown: int) -> None:
-    """Add entries (size, size, m) on and below the diagonal of blocks; ``rows`` are those of the band for its diagonals.
+    """Add entries (size, size, m) on and below the diagonal of blocks; ``rows`` of the band hold its diagonals.
 
     Columns are those of one ``unknown`` of the sections, 0 or 1.
     """

@@ -14,6 +14,8 @@ from gpustitch.sections.positions.state import Problem
 from gpustitch.sections.positions.trend import taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
 
+pytestmark = pytest.mark.long
+
 OPTIONS = EstimateOptions()
 
 
