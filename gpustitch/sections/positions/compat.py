@@ -203,7 +203,7 @@ class _Sweeps:
         # Rows (n, 1, 2 range) of both sides of the quotient; factors and their squares, a range of ones around them.
         self._sides = np.empty((2, n, 1, 2 * max_lag))
         padded = np.ones((2, n + 2 * max_lag))
-        self._both = padded[:, max_lag : max_lag + n]
+        self._both: Floats = padded[:, max_lag : max_lag + n]
         around = sliding_window_view(padded, 2 * max_lag, axis=1)[..., None]
         self._steps = []
         for step in range(n + (sweeps - 1) * max_lag if sweeps else 0):
@@ -232,7 +232,8 @@ class _Sweeps:
                 np.add(above, below, above)
                 np.copyto(factor, above, where=above == above)
                 np.multiply(factor, factor, square)
-        return self._both[0].copy()
+        made: Floats = self._both[0].copy()
+        return made
 
 
 def _windows(
