@@ -1,4 +1,7 @@
-"""Files of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure."""
+"""Files of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure.
+
+Nothing of what tests write must outlast the machine: see :func:`synced` for what waits for the disk all the same.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,32 @@ from tests.paths import ROOT
 settings.register_profile("gpustitch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpustitch")
 
+_FSYNC = os.fsync
 _GROUP = re.compile(r'xdist_group\("([\w-]+)"\)')
+_LONG = re.compile(r"pytest\.mark\.(?:slow|long)\b")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have each worker process multiply matrices in one thread: the workers share the cores already.
 
-    Workers start later and inherit what is set here.
+    Workers start later and inherit what is set here. Thousands of files are flushed, each for some milliseconds that
+    tell nothing: only whether the descriptor is one is looked at. Processes that tests start flush as ever.
     """
+    os.fsync = _looked_at
     if config.getoption("numprocesses", None):
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+
+
+def _looked_at(descriptor: Any) -> None:
+    """In place of a flush to the disk: fail as it does where there is no such file."""
+    os.fstat(descriptor if isinstance(descriptor, int) else descriptor.fileno())
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and folders are flushed to the disk as outside of tests."""
+    monkeypatch.setattr(os, "fsync", _FSYNC)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,10 +108,10 @@ def _group_of(file: str) -> str:
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Files with a group or a slow test, then the others, those with many tests first: short ones fill up the end."""
+    """Long files and those with a group, then the others, those with many tests first: short ones fill up the end."""
     files = [item.nodeid.partition("::")[0] for item in items]
     count = Counter(files)
-    long = {file: bool(_group_of(file)) or "pytest.mark.slow" in _text_of(file) for file in count}
+    long = {file: bool(_group_of(file) or _LONG.search(_text_of(file))) for file in count}
     ranked = sorted(zip(files, items, strict=True), key=lambda pair: (not long[pair[0]], -count[pair[0]], pair[0]))
     items[:] = [item for _, item in ranked]
 

@@ -14,6 +14,8 @@ import pytest
 from tests.cuda_cpu import build
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.long
+
 needs_emulator = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
 
 HALVE = """

@@ -237,7 +237,7 @@ def test_what_another_program_removed_is_told_of_the_output(tmp_path: Path) -> N
 
 
 @pytest.fixture(name="flushed")
-def _flushed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def _flushed(monkeypatch: pytest.MonkeyPatch, synced: None) -> list[int]:
     """Numbers of the files and folders that were flushed to the disk."""
     numbers: list[int] = []
     real = os.fsync

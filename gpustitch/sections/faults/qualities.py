@@ -8,6 +8,7 @@ at once, as deviations from what is usual at a lag.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.linalg import solveh_banded
@@ -129,6 +130,9 @@ class _Usual:
         return self.logs[low] + slope * (distance - low), slope
 
 
+_Places: TypeAlias = "slice | Integers"
+
+
 @dataclass(frozen=True)
 class _Lag:
     """Pairs (m,) of sections ``first`` and ``first + lag``: weight, and the log of their similarity or a bound."""
@@ -150,29 +154,43 @@ class _Lag:
 
     def left_over(self, found: Floats, usual: _Usual) -> tuple[Floats, Floats]:
         """What the displacements and log qualities found do not explain, and the slope at the distance they make."""
-        i, j = 2 * self.first, 2 * (self.first + self.lag)
+        (i, j), (after_i, after_j) = self._places(0), self._places(1)
         expected, slope = usual.at(np.maximum(found[j] - found[i] + self.lag, 0))
-        return self.log - found[i + 1] - found[j + 1] - expected, slope
+        return self.log - found[after_i] - found[after_j] - expected, slope
+
+    def _places(self, unknown: int) -> tuple[_Places, _Places]:
+        """Where an unknown of both sections of each pair stands; pairs without a gap are a slice of them."""
+        first, count = self.first, len(self.first)
+        if count and first[-1] - first[0] == count - 1:
+            start = 2 * int(first[0]) + unknown
+            stop = start + 2 * count - 1
+            return slice(start, stop, 2), slice(start + 2 * self.lag, stop + 2 * self.lag, 2)
+        return 2 * first + unknown, 2 * (first + self.lag) + unknown
 
     def add(self, band: Floats, right: Floats, found: Floats, usual: _Usual, fade: int) -> None:
         """Add these pairs to the normal equations, reweighted by what ``found`` leaves over."""
-        i, j, far = 2 * self.first, 2 * (self.first + self.lag), 2 * self.lag
+        far = 2 * self.lag
+        (i, j), (after_i, after_j) = self._places(0), self._places(1)
         left_over, g = self.left_over(found, usual)
+        apart = found[j] - found[i]
         w = self.count / np.maximum(np.abs(left_over), _SQUARE_BELOW)
         w[self.is_bound & (left_over > 0)] = 0
-        beyond = (found[j] - found[i] + self.lag) / len(usual.slopes)
-        w[beyond > 1] *= _BEYOND / beyond[beyond > 1] ** fade
-        value = w * (left_over + found[i + 1] + found[j + 1] + g * (found[j] - found[i]))
-        for k, sign in ((i, -1), (j, 1)):
-            band[0, k] += w * g * g
-            band[0, k + 1] += w
-            band[1, k] += sign * w * g
-            right[k] += sign * g * value
-            right[k + 1] += value
-        band[far, i] -= w * g * g
-        band[far + 1, i] -= w * g
-        band[far - 1, i + 1] += w * g
-        band[far, i + 1] += w
+        beyond = (apart + self.lag) / len(usual.slopes)
+        is_beyond = beyond > 1
+        w[is_beyond] *= _BEYOND / beyond[is_beyond] ** fade
+        value = w * (left_over + found[after_i] + found[after_j] + g * apart)
+        sloped = w * g
+        steep, pull = sloped * g, g * value
+        for k, after_k, sign in ((i, after_i, -1), (j, after_j, 1)):
+            band[0, k] += steep
+            band[0, after_k] += w
+            band[1, k] += sign * sloped
+            right[k] += sign * pull
+            right[after_k] += value
+        band[far, i] -= steep
+        band[far + 1, i] -= sloped
+        band[far - 1, after_i] += sloped
+        band[far, after_i] += w
 
 
 def _add_priors(band: Floats, found: Floats, cost: float) -> None:

@@ -76,13 +76,13 @@ def compat_steps(
     """
     n, max_lag = len(start), options.max_lag
     weights = _Weights(vote_weights, estimate_weights)
-    nodes = _Nodes(n, options.local_estimates)
+    nodes, sweeps = _Nodes(n, options.local_estimates), _Sweeps(n, options)
     order = np.argsort(start, kind="stable")
     positions, scaled, in_order = start[order], band.copy(), factors[order]
     while True:
         found = nodes.spread(_curve(scaled, order, positions, weights, nodes, options))
         similarity = sorted_band(band, order)
-        in_order = _factors(similarity, positions, in_order, found, weights, options)
+        in_order = sweeps.factors(similarity, positions, in_order, found, weights)
         put_sorted(scaled, order, _scale(similarity, in_order))
         moves = _votes(sorted_band(scaled, order), positions, found, weights.votes, options)
         moved = _update(positions, moves, start[order], options)
@@ -189,38 +189,51 @@ def _falling(values: Floats, minimum: float, monotonic: bool) -> Bools:
     return accepted
 
 
-def _factors(
-    similarity: Floats, positions: Floats, factors: Floats, curves: Floats, weights: _Weights, options: EstimateOptions
-) -> Floats:
+class _Sweeps:
     """Factors that bring the similarities of each section to the curve, by sweeps from the first to the last.
 
     Neighbours are those at -range to range - 1. Sweep t may be at section i when sweep t - 1 is range sections ahead:
-    all sweeps run at once, one behind the other.
+    all sweeps run at once, one behind the other. Arrays stay the same from update to update, and with them the views
+    of what each step multiplies: making these takes as long as multiplying.
     """
-    n, max_lag, sweeps = len(positions), options.max_lag, options.inner_iterations
-    if sweeps == 0:
-        return factors
-    keep = options.inner_regularization
-    products, squares = _windows(similarity, positions, curves, weights, max_lag)
-    sides = np.stack([(1 - keep) * products, squares])[:, :, None]
-    # Factors and their squares, and views of them around each section: what a step multiplies needs no copy.
-    padded = np.ones((2, n + 2 * max_lag))
-    both = padded[:, max_lag : max_lag + n]
-    both[:] = factors, factors * factors
-    around = sliding_window_view(padded, 2 * max_lag, axis=1)[..., None]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        for step in range(n + (sweeps - 1) * max_lag):
+
+    def __init__(self, n: int, options: EstimateOptions) -> None:
+        max_lag, sweeps = options.max_lag, options.inner_iterations
+        self._options = options
+        # Rows (n, 1, 2 range) of both sides of the quotient; factors and their squares, a range of ones around them.
+        self._sides = np.empty((2, n, 1, 2 * max_lag))
+        padded = np.ones((2, n + 2 * max_lag))
+        self._both: Floats = padded[:, max_lag : max_lag + n]
+        around = sliding_window_view(padded, 2 * max_lag, axis=1)[..., None]
+        self._steps = []
+        for step in range(n + (sweeps - 1) * max_lag if sweeps else 0):
             first = step - min(sweeps - 1, step // max_lag) * max_lag
             last = step - max(0, -(-(step - n + 1) // max_lag)) * max_lag
             rows = slice(first, last + 1, max_lag)
-            above, below = np.matmul(sides[:, rows], around[:, rows])[..., 0, 0]
-            now, squared = both[:, rows]
-            above /= below
-            above += keep * now
-            np.copyto(now, above, where=above == above)
-            np.multiply(now, now, squared)
-    found: Floats = both[0].copy()
-    return found
+            factor, square = self._both[:, rows]
+            found = np.empty((2, len(factor)))
+            self._steps.append((self._sides[:, rows], around[:, rows], found[..., None, None], *found, factor, square))
+
+    def factors(
+        self, similarity: Floats, positions: Floats, factors: Floats, curves: Floats, weights: _Weights
+    ) -> Floats:
+        """The factors (n,) after all sweeps, from those before them."""
+        if not self._steps:
+            return factors
+        keep = self._options.inner_regularization
+        products, squares = _windows(similarity, positions, curves, weights, self._options.max_lag)
+        self._sides[:, :, 0] = (1 - keep) * products, squares
+        self._both[:] = factors, factors * factors
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            for sides, around, found, above, below, factor, square in self._steps:
+                np.matmul(sides, around, found)
+                np.divide(above, below, above)
+                np.multiply(factor, keep, below)
+                np.add(above, below, above)
+                np.copyto(factor, above, where=above == above)
+                np.multiply(factor, factor, square)
+        made: Floats = self._both[0].copy()
+        return made
 
 
 def _windows(

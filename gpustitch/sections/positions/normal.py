@@ -247,16 +247,26 @@ def _add_blocks(
         information = products[i] * products[j].swapaxes(1, 2)
         information += (products[i] @ derivatives[j].swapaxes(1, 2)) * precision
         information *= sign
-        for a in range(size):
-            for b in range(size) if i != j else range(a + 1):
-                row, column = 2 * (start + a) + i, 2 * (start + b) + j
-                row, column = max(row, column), min(row, column)
-                normal.band[row - column, column : column + 2 * count : 2] += information[:, a, b]
+        _add_below(normal.band[i - j :: 2], np.ascontiguousarray(information.transpose(1, 2, 0)), start, j)
+        if i != j:
+            # Above the diagonal of sections: the band holds the entry's mirror image.
+            _add_below(normal.band[1::2], np.ascontiguousarray(information.transpose(2, 1, 0))[1:, :-1], start, i)
     for i in range(2):
         score = np.einsum("kab,kab->ka", derivatives[i], smoothed)
         for a in range(size):
             begin = 2 * (start + a) + i
             normal.right[begin : begin + 2 * count : 2] += sign * score[:, a]
+
+
+def _add_below(rows: Floats, entries: Floats, start: int, unknown: int) -> None:
+    """Add entries (size, size, m) on and below the diagonal of blocks; ``rows`` of the band hold its diagonals.
+
+    Columns are those of one ``unknown`` of the sections, 0 or 1.
+    """
+    size, _, count = entries.shape
+    for b in range(size):
+        column = 2 * (start + b) + unknown
+        rows[: size - b, column : column + 2 * count : 2] += entries[b:, b]
 
 
 def _later_sum(values: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,11 +133,12 @@ class Problem:
 
     def begin(self, careful: bool = False) -> State:
         """The start; ``careful`` asks less of the model, where similarities do not follow it closely."""
-        quality = self.first_quality()
+        quality = self.first_quality
         expected = self.expect(self.start, quality, None)
         block = min(CAREFUL_BLOCK if careful else BLOCK, self.longest_block)
         return State(self.start, quality, expected, block, careful, CAREFUL_NUGGET if careful else NUGGET)
 
+    @functools.cached_property
     def first_quality(self) -> Floats:
         """Logs of the qualities to start from: those of the caller, or of sections that stand out as worse."""
         quality: Floats = -np.log(self.factors)

@@ -16,6 +16,8 @@ from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from tests.e2e.commands import fail, succeed
 from tests.sections.positions.zspacing_golden import FOLDER, golden
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory):

@@ -26,6 +26,8 @@ from gpustitch.slices.volume.stage import ResampleOptions, plan, run
 from tests.paths import ROOT
 from tests.slices.dicom.scenarios import EXPECTED, oblique_sagittal, scenario
 
+pytestmark = pytest.mark.long
+
 PIXEL = (0.75, 0.5)
 TILT = np.radians(20)
 

@@ -241,7 +241,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read(tmp_path / "v"), volume)
 
 
-def test_flushes_every_file(tmp_path, monkeypatch):
+def test_flushes_every_file(tmp_path, monkeypatch, synced):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
     path = write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True, shard_bytes=0)

@@ -362,7 +362,7 @@ def test_refuses_volumes_that_cannot_be_stored(tmp_path, shape, dtype):
         PrecomputedWriter(tmp_path / "v", shape, dtype, SPACING, downsample=halved)
 
 
-def test_flushes_every_file(tmp_path, monkeypatch):
+def test_flushes_every_file(tmp_path, monkeypatch, synced):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: (flushed.append(1), real(descriptor)))
     write(tmp_path / "v", noise((16, 8, 8)), levels=1, flush=True, shard_bytes=0)

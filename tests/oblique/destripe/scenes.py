@@ -133,8 +133,14 @@ def _of_cells(
 def _smooth(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> Floats:
     margin = int(4 * sigma) + 1
     noise = rng.normal(size=(shape[0] + 2 * margin, shape[1] + 2 * margin))
-    smooth = ndimage.gaussian_filter(noise, sigma)[margin:-margin, margin:-margin]
+    smooth = _gaussian(shape[0], sigma, margin) @ noise @ _gaussian(shape[1], sigma, margin).T
     return smooth / smooth.std()
+
+
+def _gaussian(size: int, sigma: float, margin: int) -> Floats:
+    """What a Gaussian filter makes of ``size`` values from those and a margin: for wide ones a product is faster."""
+    line = ndimage.gaussian_filter1d(np.eye(1, 2 * margin + 1, margin)[0], sigma, mode="constant")
+    return np.lib.stride_tricks.sliding_window_view(np.pad(line, size - 1), size + 2 * margin)[::-1]
 
 
 def _borders(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:

@@ -33,6 +33,8 @@ from tests.oblique.align.test_stage import tissue
 from tests.oblique.export.test_stage import Seen
 from tests.oblique.pipeline.test_stage import COLUMNS, N_FRAMES, PIXEL, ROWS, STEP, options_of
 
+pytestmark = pytest.mark.long
+
 
 class Heard(Seen):
     """Progress that keeps notes too."""

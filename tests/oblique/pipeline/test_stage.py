@@ -37,6 +37,8 @@ from tests.oblique.flat.scenes import EVEN, X
 from tests.oblique.flat.scenes import frames as flat_frames
 from tests.oblique.fuse.fuse_tiles import covered_by, fused
 
+pytestmark = pytest.mark.long
+
 PIXEL, STEP = 1.8, 1.8 / 2**0.5
 N_FRAMES, ROWS, COLUMNS = 100, 60, 32
 # The stage says that the second tile lies 36 rows on; it lies 38 rows and 3 columns on.

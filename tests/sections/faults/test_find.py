@@ -22,6 +22,8 @@ from gpustitch.sections.similarity.bands import half_strip_of
 from tests.sections.faults.fault_counts import FaultCounts
 from tests.sections.series import sampled_strip
 
+pytestmark = pytest.mark.long
+
 FAULTS = {
     "duplicates": 3,
     "near_duplicates": 3,

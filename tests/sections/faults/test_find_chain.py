@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault, find_faults
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.similarity.banded import BandedCorrelation
 from tests.sections.faults.fault_counts import FaultCounts
+
+pytestmark = pytest.mark.long
 
 # Sections of a series.
 N = 200

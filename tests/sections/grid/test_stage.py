@@ -20,6 +20,8 @@ from gpustitch.sections.similarity.banded import banded_correlation
 from tests.cuda_cpu import shim
 from tests.regrid.deformed_sections import deformed_sections
 
+pytestmark = pytest.mark.long
+
 MAX_LAG = 8
 
 
@@ -66,7 +68,7 @@ def deformed():
 
 @pytest.fixture(scope="module")
 def flat():
-    return deformed_sections(n=60, amplitude=0, seed=5)
+    return deformed_sections(n=40, amplitude=0, seed=5)
 
 
 def test_a_smooth_deformation_comes_back(tmp_path, deformed):

@@ -12,6 +12,8 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from tests.sections.positions.zspacing_definition import definition
 from tests.sections.positions.zspacing_golden import NAMES, golden
 
+pytestmark = pytest.mark.long
+
 NUMBER_OF_CASES = 57
 
 

@@ -15,6 +15,8 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import draw_report, similarity_picture
 from gpustitch.sections.similarity.bands import full_matrix
 
+pytestmark = pytest.mark.long
+
 
 def strip_of(positions, max_lag):
     n = len(positions)

@@ -15,6 +15,8 @@ from gpustitch.sections.positions.state import Problem
 from gpustitch.sections.positions.trend import less_texture, taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
 
+pytestmark = pytest.mark.long
+
 OPTIONS = EstimateOptions()
 
 

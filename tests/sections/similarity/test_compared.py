@@ -22,6 +22,8 @@ from gpustitch.sections.similarity.stage import plan, run
 from tests.cuda_cpu import shim
 from tests.sections.similarity.drawn_series import bordered, jittered, series, shaded
 
+pytestmark = pytest.mark.long
+
 OFF = {"register": "off", "no_data": "off", "high_pass": "off"}
 
 

@@ -11,6 +11,8 @@ from gpustitch.sections.similarity.look import DEGREES, LEAST_PAIRS, NEXT, Looke
 from tests.cuda_cpu import shim
 from tests.sections.similarity.drawn_series import jittered, series, shaded, turned
 
+pytestmark = pytest.mark.long
+
 SHAPE = (96, 96)
 
 

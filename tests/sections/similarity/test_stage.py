@@ -25,6 +25,8 @@ from gpustitch.sections.similarity.stage import plan, run
 from tests.cuda_cpu import shim
 from tests.paths import DATA
 
+pytestmark = pytest.mark.long
+
 N = 40
 AS_THEY_ARE = {"register": "off", "no_data": "off", "high_pass": "off"}
 

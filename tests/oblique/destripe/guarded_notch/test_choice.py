@@ -15,6 +15,8 @@ from gpustitch.oblique.destripe.guarded_notch.choice import check_open, choose_n
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.oblique.destripe.scenes import SceneSpec, scene, score
 
+pytestmark = pytest.mark.long
+
 OPEN = Correction("wavelet", WaveletOptions(wavelet="db5"), dark=100.0)
 # What the pipeline did by default before frames chose.
 FORMER = Correction("wavelet", WaveletOptions(128, 512, wavelet="db5"), dark=100.0, dtype="float32")
