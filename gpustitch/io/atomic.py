@@ -39,7 +39,7 @@ def check_output(path: Path, *, overwrite: bool, is_whole: bool = True) -> None:
     """
     if not overwrite and is_there(path):
         raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
-    if is_whole and path.is_dir():
+    if is_whole:
         check_replaceable(path)
     parent = root_of(path.absolute().parent)
     if not parent.is_dir():

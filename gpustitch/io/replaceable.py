@@ -18,15 +18,19 @@ _MARKED = "*.manifest.jsonl"
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to put an output in the place of a folder that people are in, or that holds no output.
+    """Refuse to put an output in the place of a device, of a folder that people are in, or that holds no output.
 
     Raises
     ------
     OutputError
-        If the folder holds the working directory or one's home, or is a disk. Also if it holds files, and none of those
-        that mark an output.
+        If a device or pipe is there. If a folder there holds the working directory or one's home, or is a disk. Also if
+        it holds files, and none of those that mark an output.
     """
     true = path.resolve()
+    if true.is_file() or not true.exists():
+        return
+    if not true.is_dir():
+        raise OutputError(f"{path} is a device or a pipe, which is not replaced; give the name of a file or folder")
     for what, folder in _in_use():
         if folder.is_relative_to(true):
             verb = "is" if folder == true else "holds"

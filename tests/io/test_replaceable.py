@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gpustitch.errors import OutputError
-from gpustitch.io.atomic import atomic_directory, check_output
+from gpustitch.io.atomic import atomic_directory, atomic_file, check_output
 
 MARKS = (
     "info", "zarr.json", ".zarray", ".zattrs", ".zgroup", "precomputed.blockfs", "1_1_1/precomputed.blockfs",
@@ -80,3 +82,20 @@ def test_a_home_and_a_disk_are_never_replaced(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "is_mount", lambda self: self == disk)
     with pytest.raises(OutputError, match="is a disk, which is not replaced"):
         check_output(disk, overwrite=True)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("manager", [atomic_file, atomic_directory])
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path, manager: Any, by_link: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "pipe"
+    if by_link:
+        path = tmp_path / "link"
+        path.symlink_to("pipe")
+    with (
+        pytest.raises(OutputError, match="is a device or a pipe, which is not replaced"),
+        manager(path, overwrite=True),
+    ):
+        pytest.fail("must not be entered")
+    assert (tmp_path / "pipe").is_fifo()
