@@ -185,7 +185,20 @@ def _stated(leaf: Leaf, values: Mapping[str, Any], context: typer.Context) -> An
         return is_on
     if declared.text is not None:
         return parsed(declared.text, value, leaf.name)
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_at_home(leaf, one) for one in value) if isinstance(value, list) else _at_home(leaf, value)
+
+
+def _at_home(leaf: Leaf, value: Any) -> Any:
+    """A place below ``~`` as shells mean it, which leave ``--output=~/out`` alone; files of options have no shell."""
+    kinds = {leaf.type, *typing.get_args(leaf.type)}
+    is_place = isinstance(value, Path) or (isinstance(value, str) and Path in kinds)
+    if not is_place or not str(value).startswith("~") or os.path.lexists(value):
+        return value
+    try:
+        there = Path(value).expanduser()
+    except RuntimeError:  # there is no such user
+        return value
+    return str(there) if isinstance(value, str) else there
 
 
 def _typed(found: list[Leaf], context: typer.Context) -> dict[tuple[str, ...], Any]:

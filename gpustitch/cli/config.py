@@ -90,7 +90,7 @@ def _taken(path: Path, stated: Mapping[str, Any], context: typer.Context) -> Ite
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputMissingError(f"`config` {path} is not there") from None
     except (OSError, ValueError) as error:

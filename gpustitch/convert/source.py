@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.checked import read_json, table, told
-from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.format import Planes, doubt_of
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.provenance import PROGRAM
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice
@@ -143,7 +143,9 @@ def open_source(
 
 def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
     record = _record(path)
-    volume = PlanesVolume(planes, _known(spacing or planes.spacing or _recorded_spacing(record), planes.name))
+    volume = PlanesVolume(
+        planes, _known(spacing or planes.spacing or _recorded_spacing(record), planes.name, doubt_of(planes))
+    )
     n, rows, columns = planes.shape
     # Planes are decoded whole, unless a part of their rows or columns can be read.
     parts: dict[int | None, ZYX] = {0: (planes.depth, 1, columns), 1: (planes.depth, rows, 1)}
@@ -177,9 +179,9 @@ def _directions(affine_lps_mm: Floats | None, spacing: Spacing) -> Floats | None
     return affine_with(affine_lps_mm, spacing)
 
 
-def _known(spacing: Spacing | None, name: str) -> Spacing:
+def _known(spacing: Spacing | None, name: str, doubt: str = "does not state its voxel size") -> Spacing:
     if spacing is None:
-        raise ParameterError(f"{name} does not state its voxel size; give it: `spacing` x,y,z in um")
+        raise ParameterError(f"{name} {doubt}; give it: `spacing` x,y,z in um")
     return spacing
 
 

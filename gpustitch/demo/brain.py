@@ -107,7 +107,7 @@ def plan(options: DemoOptions) -> DemoPlan:
         If an output exists (without ``overwrite``), the folder cannot be written, or the disk is too small.
     """
     checked_workers(options.n_workers)
-    check_output(options.folder, overwrite=options.overwrite)
+    check_output(options.folder, overwrite=options.overwrite, is_whole=False)
     making = phantom.plan(PhantomOptions(options.folder / PHANTOM, options.spec, options.overwrite, options.n_workers))
     # Six times the frames: frames, tiles (slanted, in boxes) and the stitched volume with its pyramid.
     check_free_space(options.folder, 6 * making.output_bytes)

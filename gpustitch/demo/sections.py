@@ -129,7 +129,7 @@ def plan(options: SectionDemoOptions) -> SectionDemoPlan:
         If an output exists (without ``overwrite``), the folder cannot be written, or the disk is too small.
     """
     checked_workers(options.n_workers)
-    check_output(options.folder, overwrite=options.overwrite)
+    check_output(options.folder, overwrite=options.overwrite, is_whole=False)
     made = simulate_series(options.series)
     section_evaluate.true_texture(options.series)
     n, rows, columns = made.shape

@@ -21,21 +21,26 @@ from gpustitch.io.partial import (
     restore,
     set_aside,
 )  # fmt: skip
+from gpustitch.io.replaceable import check_replaceable
 from gpustitch.model import channel_of
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Path, *, overwrite: bool, is_whole: bool = True) -> None:
     """Refuse an output before any work is done.
+
+    ``is_whole`` False says that files are put into a folder, which is not replaced itself.
 
     Raises
     ------
     OutputExistsError
         If ``path`` exists (and is not an empty directory) and ``overwrite`` is false.
     OutputError
-        If no file can be created at ``path``.
+        If no file can be created at ``path``, or a folder there must not be replaced.
     """
     if not overwrite and is_there(path):
         raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
+    if is_whole:
+        check_replaceable(path)
     parent = root_of(path.absolute().parent)
     if not parent.is_dir():
         raise OutputError(f"{path} cannot be created: {parent} is not a directory")

@@ -74,6 +74,25 @@ def test_options_of_every_type_come_from_a_file(tmp_path):
     assert given == {"place", "names", "size_um", "count", "shape", "most_bytes", "turn", "mode"}
 
 
+@pytest.mark.parametrize("there", ["~/out", "~", "~/a b/c.zarr", "~nobody-here/x", "a~/x"])
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_place_below_the_home_is_there_and_not_in_a_folder_of_that_name(tmp_path, monkeypatch, there, by_file):
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path, f'place = "{there}"\n')
+    environment = {"HOME": "/home/me"}
+    code, (options, _), said = called(["--config", file] if by_file else [there], environment)
+    expected = there.replace("~", "/home/me", 1) if there[:2] in ("~", "~/") else there
+    assert code == 0 and options.place == Path(expected), said
+    (tmp_path / "~").mkdir()
+    assert called(["~"], environment)[1][0].place == Path("~")
+
+
+@pytest.mark.parametrize("start", ["\ufeff", "\r\n", "# any\r\n"])
+def test_files_of_other_editors_are_read(tmp_path, start):
+    code, (options, _), said = called(["--config", written(tmp_path, start + FULL.replace("\n", "\r\n"))])
+    assert code == 0 and options.count == 7, said
+
+
 def test_what_is_typed_and_the_environment_count_more_than_the_file(tmp_path):
     path = written(tmp_path, FULL)
     code, (options, _), said = called(

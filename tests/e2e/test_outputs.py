@@ -35,6 +35,11 @@ def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> Non
     named, frame = tmp_path / "folder.tif", tmp_path / "frame.tif"
     named.mkdir()
     write_tiff(frame, np.full((16, 8), 500, np.uint16))
+    for output in (tmp_path, channel, channel / "0/0_0"):  # not even folders that might be outputs
+        assert "no file that marks an output" in fail(
+            8, "dcimg2oblique", "--input", raw, "--output", output, "--overwrite"
+        )
+        (output / "run.json").touch()
     for output in (tmp_path, channel, channel / "0/0_0", raw):
         for arguments in (
             ("pipeline", channel, "--output", output, *PLAIN),
@@ -48,6 +53,7 @@ def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> Non
     assert raw.read_bytes() == before
     tiles = tmp_path / "tiles"
     succeed("dcimg2oblique", "--input", raw, "--output", tiles / "0/0_0/0", "--levels", 1)
+    (tiles / "run.json").touch()
     for output in (tiles, tiles / "0/0_0/0"):
         assert "never replaced" in fail(3, "oblique2stitched", "--input", tiles, "--output", output, "--overwrite")
     assert "is a folder" in fail(8, "oblique-align", "--input", tiles, "--output", tiles, "--overwrite")
@@ -56,6 +62,7 @@ def test_overwrite_never_replaces_what_is_read(raw: Path, tmp_path: Path) -> Non
 
 def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out/run.json").touch()
     (tmp_path / "out/align.json").write_text('{"alignments": {"[0, 0, 0]": [0, 0, 0]}, "voxel_size": 1.5}')
     succeed("pipeline", tmp_path / "channel", "--output", tmp_path / "out", *PLAIN, "--overwrite", "--align-file",
             tmp_path / "out/align.json")  # fmt: skip

@@ -51,11 +51,11 @@ def test_existing_output_is_refused(tmp_path: Path, manager: type) -> None:
 def test_directory_replaces_the_old_one_only_on_success(tmp_path: Path) -> None:
     target = tmp_path / "volume"
     target.mkdir()
-    (target / "old").touch()
+    (target / "info").touch()
     with pytest.raises(KeyboardInterrupt), atomic_directory(target, overwrite=True) as partial:
         (partial / "new").touch()
         raise KeyboardInterrupt
-    assert [p.name for p in target.iterdir()] == ["old"]
+    assert [p.name for p in target.iterdir()] == ["info"]
     with atomic_directory(target, overwrite=True) as partial:
         (partial / "new").touch()
     assert [p.name for p in target.iterdir()] == ["new"]

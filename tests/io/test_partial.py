@@ -41,11 +41,14 @@ class Steps:
         return counted
 
 
+MARK = ".manifest.jsonl"  # such files mark an output, which may be replaced
+
+
 def volume(path: Path, name: str, n_files: int = 3) -> Path:
     """A folder that is whole if it holds so many files of one name."""
     path.mkdir(parents=True)
     for k in range(n_files):
-        (path / f"{name}{k}").touch()
+        (path / f"{name}{k}{MARK}").touch()
     return path
 
 
@@ -56,14 +59,14 @@ def content(path: Path) -> list[str]:
     return [path.read_text()] if path.exists() else []
 
 
-OLD, NEW = ["old0", "old1", "old2"], ["new0", "new1", "new2"]
+OLD, NEW = ([f"{name}{k}{MARK}" for k in range(3)] for name in ("old", "new"))
 
 
 def replace_volume(path: Path, name: str = "new") -> None:
     """Write a volume over what is at ``path``."""
     with atomic_directory(path, overwrite=True) as partial:
         for k in range(3):
-            (partial / f"{name}{k}").touch()
+            (partial / f"{name}{k}{MARK}").touch()
 
 
 def killed_at(number: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> bool:
@@ -94,7 +97,7 @@ def test_a_run_killed_at_any_step_loses_nothing(tmp_path: Path, monkeypatch: pyt
                 pytest.fail("must not be entered")
             assert content(path) == NEW
         replace_volume(path, "next")
-        assert content(path) == ["next0", "next1", "next2"]
+        assert content(path) == [f"next{k}{MARK}" for k in range(3)]
         assert content(path.parent) == [path.name], "what the killed run left is cleared"
         if not was_killed:
             break

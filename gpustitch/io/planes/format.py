@@ -25,6 +25,11 @@ class Planes(Frames, Protocol):
         """How many planes are stored together; reading fewer at a time decodes the same chunks again."""
 
 
+def doubt_of(planes: Planes) -> str:
+    """Why planes have no spacing, as a clause that follows their name."""
+    return str(getattr(planes, "doubt", "")) or "does not state its voxel size"
+
+
 class PlaneFormat(ABC):
     """A format of planes, in use once :data:`gpustitch.io.planes.opening.PLANE_FORMATS` holds an instance.
 

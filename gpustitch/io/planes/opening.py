@@ -13,7 +13,7 @@ from gpustitch.io.frames.format import PLANE_TYPES, Reading
 from gpustitch.io.frames.formats import FRAME_FORMATS, frame_files, frame_format
 from gpustitch.io.frames.opening import open_files
 from gpustitch.io.planes.adapters import FramePlanes, VolumePlanes
-from gpustitch.io.planes.format import PlaneFormat, Planes
+from gpustitch.io.planes.format import PlaneFormat, Planes, doubt_of
 from gpustitch.io.planes.nifti import NiftiFormat
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
@@ -129,7 +129,7 @@ class PlanesVolume:
     def __init__(self, planes: Planes, spacing: Spacing | None = None) -> None:
         known = spacing or planes.spacing
         if known is None:
-            raise ParameterError(f"{planes.name} does not state its voxel size; give it (z, y and x, in um)")
+            raise ParameterError(f"{planes.name} {doubt_of(planes)}; give it (z, y and x, in um)")
         self.planes = planes
         self.origin_um: tuple[float, float, float] = getattr(planes, "origin_um", None) or (0.0, 0.0, 0.0)
         self.spacing: Spacing = known

@@ -151,7 +151,7 @@ def _check_outputs(options: DestripeOptions, output: Path, jobs: tuple[Job, ...]
             raise ParameterError(f"{count} images would be written to {path}; give them different names")
     check_existing(options, list(counts), manifest)
     for folder in {path.parent: path for path in counts}.values():
-        check_output(folder, overwrite=options.overwrite or options.skip_existing)
+        check_output(folder, overwrite=options.overwrite or options.skip_existing, is_whole=False)
 
 
 def begins_later(path: Path) -> DamagedInputError:

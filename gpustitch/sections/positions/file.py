@@ -151,7 +151,9 @@ def _numbers(path: Path, cells: list[list[str]]) -> dict[str, npt.NDArray[np.flo
     else:
         cells = cells[1:]
     if missing := [name for name in ("z-index", "mapping") if name not in names]:
-        raise DamagedInputError(f"{path} has no column {' and no '.join(missing)}, only {', '.join(names)}")
+        others = [name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in names[0]]
+        hint = f"; save it with commas in place of {others[0]}, and points in numbers" if others else ""
+        raise DamagedInputError(f"{path} has no column {' and no '.join(missing)}, only {', '.join(names)}{hint}")
     for number, row in enumerate(cells):
         if len(row) != len(names) or not all(_is_number(cell) for cell in row):
             raise DamagedInputError(

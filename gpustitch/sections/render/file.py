@@ -11,7 +11,7 @@ import numpy as np
 
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, ParameterError
 from gpustitch.io.atomic import record_of
-from gpustitch.io.planes.format import Planes
+from gpustitch.io.planes.format import Planes, doubt_of
 from gpustitch.model import Spacing
 from gpustitch.regrid.plan import Series, sorted_series
 from gpustitch.sections.grid.file import ZGrids, read_z_grids
@@ -107,7 +107,7 @@ def output_spacing(planes: Planes, stated: Spacing | None, z_um: float | None) -
     """
     known = stated or planes.spacing
     if known is None:
-        raise ParameterError(f"{planes.name} does not state its voxel size; give it: `spacing` x,y,z in um")
+        raise ParameterError(f"{planes.name} {doubt_of(planes)}; give it: `spacing` x,y,z in um")
     if z_um is None:
         return known, 1.0
     return Spacing(z_um, known.y_um, known.x_um), z_um / known.z_um

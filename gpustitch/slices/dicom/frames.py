@@ -128,8 +128,10 @@ def _slice(find: Callable[[str], Values], header: SliceHeader, split_by: tuple[s
     slope, intercept = scalar("RescaleSlope"), scalar("RescaleIntercept")
     if slope is None and find("DoseGridScaling").has("DoseGridScaling"):
         slope = scalar("DoseGridScaling")
-    if slope == 0:
-        find("RescaleSlope").note(Code.TAG_BAD, "RescaleSlope", "is 0; pixels are taken as stored")
+    if not slope and find("RescaleSlope").words("RescaleSlope"):
+        find("RescaleSlope").note(Code.TAG_BAD, "RescaleSlope", "is no factor; 1 is taken for it")
+    if intercept is None and find("RescaleIntercept").words("RescaleIntercept"):
+        find("RescaleIntercept").note(Code.TAG_BAD, "RescaleIntercept", "is no number; 0 is taken for it")
     types = [*find("ImageType").words("ImageType"), *find("FrameType").words("FrameType")]
     read = dataclasses.replace(
         header,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
 import nibabel
 import numpy as np
 import pytest
 
-from gpustitch.errors import DamagedInputError
-from gpustitch.io.planes.opening import open_planes
+from gpustitch.errors import DamagedInputError, ParameterError
+from gpustitch.io.planes.opening import PlanesVolume, open_planes
 
 
 def saved(path, voxels, affine=None, unit="mm", slope=None):
@@ -79,3 +81,68 @@ def test_nifti_planes_refuse_what_is_no_volume(tmp_path, what):
         path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DamagedInputError, match=r"v\.nii"):
         open_planes(path).read(0, 2)
+
+
+SFORM, PIXDIM, DIM, CODES, UNITS = 280, 80, 40, 252, 123  # places in the header
+
+
+def patched(path, *patches, shape=(3, 4, 5)):
+    """A file whose header is changed: places, formats and values of numbers."""
+    voxels = np.arange(60, dtype=np.int16).reshape(shape)
+    content = bytearray(saved(path, voxels, np.diag([-0.5, -0.5, 2, 1])).read_bytes())
+    for place, form, *values in patches:
+        struct.pack_into(form, content, place, *values)
+    path.write_bytes(content)
+    return path, voxels
+
+
+@pytest.mark.parametrize("edges", [(1, 1, 1), (0.5, 0.5, 2.2), (2, 0.5, 0.5), (500, 500, 2000)])
+def test_two_voxel_sizes_of_one_nifti_are_none(tmp_path, edges):
+    path, voxels = patched(tmp_path / "v.nii", (PIXDIM, "<fff", *edges))
+    planes = open_planes(path)
+    assert planes.spacing is None and np.array_equal(planes.read(0, 3), voxels)
+    with pytest.raises(
+        ParameterError, match=r"two voxel sizes .*500 x 500 x 2000 um \(by pixdim, by its matrix\); give"
+    ):
+        PlanesVolume(planes)
+
+
+@pytest.mark.parametrize("edges", [(-0.5, 0.5, 2), (0.501, 0.5, 2), (0, 0, 0), (float("nan"), 0.5, 2)])
+def test_sizes_that_say_nothing_else_leave_those_of_the_matrix(tmp_path, edges):
+    planes = open_planes(patched(tmp_path / "v.nii", (PIXDIM, "<fff", *edges))[0])
+    assert planes.spacing.zyx_um == pytest.approx((2000, 500, 500))
+
+
+@pytest.mark.parametrize("edges", [(0, 0.5, 2), (float("nan"), 0.5, 2), (float("inf"), 0.5, 2)])
+def test_a_size_that_is_none_is_not_taken_for_1_mm(tmp_path, edges):
+    planes = open_planes(patched(tmp_path / "v.nii", (CODES, "<hh", 0, 0), (PIXDIM, "<fff", *edges))[0])
+    assert planes.spacing is None and planes.affine_lps_mm is None
+
+
+@pytest.mark.parametrize("row", [(0,) * 12, (float("nan"),) + (0,) * 11, (1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0)])
+def test_a_matrix_that_places_nothing_is_refused_by_name(tmp_path, row):
+    path, _ = patched(tmp_path / "v.nii", (SFORM, "<12f", *row))
+    with pytest.raises(DamagedInputError, match=r"matrix .sform. gives voxels no place; correct it, or set sform_code"):
+        open_planes(path)
+
+
+@pytest.mark.parametrize("dim", [(2, 5, 4, 1), (2, 5, 4, 0), (2, 20, 3, 9)])
+def test_one_plane_of_two_axes_is_read(tmp_path, dim):
+    path, voxels = patched(tmp_path / "v.nii", (DIM, "<4h", *dim))
+    planes = open_planes(path)
+    assert planes.shape == (1, dim[2], dim[1])
+    assert np.array_equal(planes.read(0, 1)[0], voxels.ravel()[: dim[1] * dim[2]].reshape(dim[2], dim[1]))
+    assert np.array_equal(planes.read(0, 1, slice(1, 3), slice(2, 4)), planes.read(0, 1)[:, 1:3, 2:4])
+    assert planes.read(0, 0).shape == (0, dim[2], dim[1])
+
+
+@pytest.mark.parametrize("dim", [(3, 5, -4, 3), (3, 5, 4, 0), (0, 5, 4, 3), (1, 5, 1, 1)])
+def test_impossible_numbers_of_voxels_are_refused(tmp_path, dim):
+    path, _ = patched(tmp_path / "v.nii", (DIM, "<4h", *dim))
+    with pytest.raises(DamagedInputError, match=r"v\.nii"):
+        open_planes(path)
+
+
+@pytest.mark.parametrize("code", [4, 5, 7, 8, 16, 255])
+def test_units_that_are_no_length_state_none(tmp_path, code):
+    assert open_planes(patched(tmp_path / "v.nii", (UNITS, "B", code))[0]).spacing is None

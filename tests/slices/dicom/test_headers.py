@@ -309,9 +309,17 @@ def test_impossible_numbers_of_frames_are_taken_as_one(tmp_path, count):
     assert (problem.code, problem.tag) == (Code.TAG_BAD, "NumberOfFrames")
 
 
-def test_a_slope_of_zero_is_ignored_and_named(tmp_path):
-    header, (problem,) = _read(tmp_path, _raw(0x00281053, "DS", b"0 "))
-    assert header.pixels.slope == 1 and problem.tag == "RescaleSlope"
+@pytest.mark.parametrize("text", [b"0 ", b"0.0 ", b"nan ", b"1e999 ", b"x "])
+def test_a_slope_that_is_none_is_said_to_be_1(tmp_path, text):
+    header, problems = _read(tmp_path, _raw(0x00281053, "DS", text))
+    assert header.pixels.slope == 1 and {problem.tag for problem in problems} == {"RescaleSlope"}
+    assert problems[-1].text.endswith("1 is taken for it")
+
+
+@pytest.mark.parametrize("text", [b"nan ", b"1e999 ", b"x "])
+def test_an_intercept_that_is_none_is_said_to_be_0(tmp_path, text):
+    header, problems = _read(tmp_path, _raw(0x00281052, "DS", text))
+    assert header.pixels.intercept == 0 and problems[-1].text.endswith("0 is taken for it")
 
 
 def test_text_is_decoded_and_nonsense_in_it_does_no_harm(tmp_path):
