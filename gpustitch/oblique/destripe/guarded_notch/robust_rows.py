@@ -38,8 +38,8 @@ def low_pass_matrix(count: int, sigma: float) -> Array:
 
 
 @kernel("robust_rows.cu", tile=(1, 1, None), threads=(64,))
-def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, strength: float) -> None:
-    """Weighted low pass along the rows, in which outliers weigh less; times ``strength``.
+def robust_low_pass(values: Array, weights: Array, matrix: Array, strengths: Array, out: Array) -> None:
+    """Weighted low pass along the rows, in which outliers weigh less; times ``strengths``.
 
     The mean is ``(w v) K / (w K)``. Three times, a value at distance r from it gets the weight
     ``w min(1, 1.5 s / |r|)**2``, s the weighted standard deviation under the same low pass, and the mean is repeated.
@@ -54,11 +54,15 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         Positive, float32, shape of ``values``.
     matrix
         Low pass K, float32 (windows, windows), none negative: `low_pass_matrix`.
+    strengths
+        Factor of the result of each row, float32 (rows,); where it is 0 nothing is computed.
     out
         float32, shape of ``values``; not the same array.
-    strength
-        Factor of the result.
     """
+    taken = strengths != 0
+    if not taken.all():
+        out[:, ~taken] = 0
+        values, weights = values[:, taken], weights[:, taken]
     v, w = (a.reshape(-1, a.shape[2]) for a in (values, weights))
     known = total = matmul_rows(w, matrix)
     mean = matmul_rows(w * v, matrix) / total
@@ -70,4 +74,4 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         total = matmul_rows(changed, matrix)
         mean = matmul_rows(changed * v, matrix) / total
     mean *= known * known / (known * known + np.float32(_TRUSTED**2))
-    np.multiply(mean.reshape(out.shape), np.float32(strength), out=out)
+    out[:, taken] = mean.reshape(values.shape) * strengths[taken, None]
