@@ -53,7 +53,7 @@ def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
 
 
 @states(destripe_lightsheet)
-def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions) -> int:
+def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions, edges: Any = None) -> int:
     """The result, both grids, and the data of one frame with its own result where a frame has margins."""
     rows, columns = image.shape[-2:]
     frame = rows * columns
@@ -75,7 +75,9 @@ def destripe_guarded_bytes(frames: Shaped, notch: Notch, dark: float) -> int:
 
 
 @states(Correction.apply)
-def corrected_bytes(correction: Correction, frame: Shaped, room: Shaped | None = None) -> int:
+def corrected_bytes(
+    correction: Correction, frame: Shaped, room: Shaped | None = None, host: Shaped | None = None
+) -> int:
     """What destriping takes, or its result and what the flat field makes of it, whichever is more."""
     frames = frame if frame.ndim == 3 else Shaped((1, *frame.shape), frame.dtype)
     dtype = correction.result_type(frames.dtype)

@@ -172,7 +172,7 @@ class Lane:
                 if self._correction is not None:
                     # Kernels of a device write whole arrays alone.
                     room = None if device.is_cuda or not self._is_local else target[part]
-                    frames, more = self._corrected(frames, start + at, room, counts)
+                    frames, more = self._corrected(frames, raw[part], start + at, room, counts)
                     cut_off += more
                     if frames is room:
                         continue
@@ -193,11 +193,13 @@ class Lane:
         for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
             self._spool.put(number, rows)
 
-    def _corrected(self, frames: Array, start: int, room: Array | None, counts: Array | None) -> tuple[Array, int]:
+    def _corrected(
+        self, frames: Array, host: Array, start: int, room: Array | None, counts: Array | None
+    ) -> tuple[Array, int]:
         """The corrected frames, and how many pixels were cut off: these are added to ``counts`` if that is given."""
         assert self._correction is not None
         try:
-            corrected = self._correction.apply(frames, room)
+            corrected = self._correction.apply(frames, room, host)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
         if counts is None:
