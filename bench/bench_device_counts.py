@@ -3,7 +3,8 @@
 A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy, which executes every body on the CPU: once
 with n frames, once with 2n. The difference is that of n frames without what a run costs once. Both are repeated with
 twice the rows: what grows with the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns
-too, and calls for blocks of the volume to the slabs of 64 planes that these columns make.
+too, and calls for blocks of the volume to the slabs of 64 planes that these columns make. As many blocks are made
+together as would be of 2048 rows.
 
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
 is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import unittest.mock
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,11 +31,12 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.stream import stage
+from gpustitch.oblique.stream import stage, sweep
 from tests.cuda_cpu.shim import COUNTS, installed
 
-# Columns of one slab of blocks.
-N_FRAMES, ROWS, COLUMNS = 128, 256, 64
+# Columns of four slabs of blocks, and the frames that a block is wide.
+N_FRAMES, ROWS, COLUMNS = 128, 64, 256
+SLAB, WIDTH = 64, 128
 LEVELS, SIDE = 5, 2048
 PIXEL_UM = 1.8
 # The methods as the pipeline uses them: the guarded notch as frames choose it, pystripe's filter, the light sheet.
@@ -108,7 +111,14 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
     flat = np.linspace(0.7, 1, shape[1], dtype=np.float32) * np.ones((shape[0], 1), np.float32)
     volume = ObliqueTile(frames, scan, replace(correction, flat=flat))
     mosaic = PlacedMosaic((PlacedVolume("tile", volume, (0.0, 0.0, 0.0)),), volume.spacing)
-    with tempfile.TemporaryDirectory() as folder, installed():
+    # Blocks of 2048 rows that are made together; as many of few rows.
+    together = max(1, sweep.TOGETHER_BYTES // (2 * SLAB * SIDE * WIDTH))
+    limit = together * 2 * SLAB * shape[0] * WIDTH
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        installed(),
+        unittest.mock.patch.object(sweep, "TOGETHER_BYTES", limit),
+    ):
         options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))
         with COUNTS.counted(part_of):
             stage.run(stage.plan(mosaic, options))

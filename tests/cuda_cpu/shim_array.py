@@ -349,6 +349,8 @@ def _method(name, text):
         with np.errstate(all="ignore"):
             result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
         COUNTS.call(name, result, [] if result_is_self else [self._host])
+        if name == "astype" and result is self._host:
+            return self  # nothing was to be converted or copied
         return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
 
     method.__name__ = name

@@ -206,8 +206,8 @@ class Correction:
         """The corrected frame (rows, columns), or frames (frames, rows, columns), as an array of `result_type`.
 
         It is computed in float32. Whole numbers are rounded and clipped to the range of their type. The array is new,
-        or may be ``room``, of the shape (frames, rows, columns). ``host`` has the frames of a device on the host, if they
-        are there: they tell at once what a device would be waited for.
+        or may be ``room``, of the shape (frames, rows, columns). ``host`` has frames of a device on the host, where
+        they are there too: they tell at once what else would be waited for.
 
         Raises
         ------

@@ -170,8 +170,7 @@ class Lane:
                 part = slice(at, at + each)
                 frames = sent(raw[part], device)
                 if self._correction is not None:
-                    # Kernels of a device write whole arrays alone.
-                    room = None if device.is_cuda or not self._is_local else target[part]
+                    room = self._room_for(frames, target[part])
                     frames, more = self._corrected(frames, raw[part], start + at, room, counts)
                     cut_off += more
                     if frames is room:
@@ -182,6 +181,12 @@ class Lane:
             if counts is not None:
                 later = fetched([counts])
         return cut_off + sum(int(count.sum()) for count in later)
+
+    def _room_for(self, frames: Array, target: Array) -> Array | None:
+        """Where corrected frames are to be made: in their place if that is whole; kernels write whole arrays alone."""
+        if self._keeps or target.shape != frames.shape:
+            return None
+        return target if namespace(target) is np or target.flags.c_contiguous else None
 
     def _counts(self, like: Array) -> Array | None:
         """Where a device counts the pixels that are cut off, so that nothing waits for their number."""

@@ -41,6 +41,7 @@ from gpustitch.oblique.stream.sheet import drift_of
 from gpustitch.oblique.stream.sweep import (
     BATCH_FRAMES,
     NONE_SWEPT,
+    TOGETHER_BYTES,
     TURNED_FRAMES,
     Sweep,
     Swept,
@@ -336,7 +337,10 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
-        block = least * band.shape[1] // in_rows if stitch.device.is_cuda else least  # a device is given all rows
+        block = least
+        if stitch.device.is_cuda:  # a device is given all rows, and several boxes at a time
+            of_rows = least * band.shape[1] // in_rows
+            block = max(of_rows, min(TOGETHER_BYTES, of_rows * -(-band.shape[0] // depth)))
         written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
         return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + written
 

@@ -30,6 +30,8 @@ from gpustitch.running.threads import Workers
 
 # Frames that are read at a time, and frames that are turned upright at a time: short runs of these cost more.
 BATCH_FRAMES, TURNED_FRAMES = 32, 128
+# Bytes of the boxes that a device puts upright at a time, or of one if that is more: a call costs as much for few.
+TOGETHER_BYTES = 1 << 27
 # Rows turned at a time on the host.
 _TURNED_ROWS = 16
 
@@ -162,9 +164,9 @@ class Sweep:
                     n_blocks += _sum(blocks)
                     _wait(self._turn(pool, ring, start, stop))
                     held = None if stop == self._end else stop
-                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(held)]
+                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(held))]
                 if self._first >= self._end:
-                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(None)]
+                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(None))]
                 n_blocks += _sum(blocks)
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -276,21 +278,38 @@ class Sweep:
         drift = self._work.drift[box.start[0] : box.stop[0]]
         return box.start[2] - int(drift.max()), box.stop[2] - int(drift.min())
 
-    def _emit(self, ring: Ring, box: Box) -> int:
-        """Put a box of whole blocks upright and hand it over; returns the number of blocks."""
-        z, y, _ = box.slices((*self._band.start[:2], 0))
+    def _together(self, boxes: Iterator[Box]) -> Iterator[list[Box]]:
+        """Boxes of one shape and of the same rows, as many as are put upright at a time: one on the host."""
+        alike: dict[Any, list[Box]] = {}
+        for box in boxes:
+            key: Any = box.shape, box.start[1]
+            # One after another, planes of whole blocks are halved as if each box were alone.
+            if not self._device.is_cuda or box.shape[0] % self._work.block_shape[0]:
+                key = box
+            alike.setdefault(key, []).append(box)
+        for found in alike.values():
+            n = max(1, TOGETHER_BYTES // (found[0].size * self._work.dtype.itemsize))
+            yield from (found[at : at + n] for at in range(0, len(found), n))
+
+    def _emit(self, ring: Ring, boxes: Sequence[Box]) -> int:
+        """Put boxes of whole blocks upright and hand them over; returns the number of blocks."""
+        first_row = boxes[0].start[1] - self._band.start[1]
+        places = [(box.start[0] - self._band.start[0], box.start[2]) for box in boxes]
         levels: list[npt.NDArray[Any]] = []
         with on(self._device):
-            out, release = self._blocks.take(box.shape)
-            ring.take(z, y, box.start[2], self._drift, (self._from, self._stop), out)
+            out, release = self._blocks.take((len(boxes), *boxes[0].shape))
+            ring.take(places, first_row, self._drift, (self._from, self._stop), out)
             if self._device.is_cuda:
-                levels = fetched(self._writer.reduced(out))
+                levels = fetched(self._writer.reduced(out.reshape(-1, *out.shape[2:])))
         if levels:
             release()
-            self._writer.write_levels(box, levels)
+            for number, box in enumerate(boxes):
+                parts = (level.reshape(len(boxes), -1, *level.shape[1:])[number] for level in levels)
+                self._writer.write_levels(box, [*parts])
         else:
-            self._writer.write(box, out, release)
-        return math.prod(-(-n // of_block) for n, of_block in zip(box.shape, self._work.block_shape, strict=True))
+            self._writer.write(boxes[0], out[0], release)
+        of_box = (-(-n // of_block) for n, of_block in zip(boxes[0].shape, self._work.block_shape, strict=True))
+        return len(boxes) * math.prod(of_box)
 
 
 def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, advance: Callable[[int], None]) -> Swept:
