@@ -36,20 +36,20 @@ def otsu_of_frames_bytes(frames: Shaped) -> int:
 
 @states(destripe_wavelet)
 def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
-    """The result, the coefficients of all levels of one filter and the finest of another, and a copy of the finest."""
-    n = len_of(images)
+    """The result, the coefficients of all levels of the bands that are filtered, and products of the finest."""
+    is_split = options.sigma1 != options.sigma2
+    n = len_of(images) * (bool(options.sigma1) + bool(options.sigma2) if is_split else 1)
     rows, columns = images.shape[-2:]
     length = wavelet_taps(options.wavelet)[0].shape[1]
     padded = (rows + rows % 2, columns + columns % 2)
     count = options.level or max_level(padded, options.wavelet)
     sizes = [int(level.buffer(n, length, _Counting)) for level in levels_of((rows, columns), length, count)]
     finest = sizes[0] if sizes else 0
-    is_split = options.sigma1 != options.sigma2
     converted = 0 if images.dtype.name in _READ_AS_THEY_ARE else 4
     scaled = 0 if options.one_count == 1 else 8
     checked = 1 if images.dtype.kind == "f" else 0
     counted = otsu_of_frames_bytes(images) if is_split and options.threshold == OTSU else 0
-    return (4 + converted + scaled + checked) * images.size + sum(sizes) + (1 + is_split) * finest + counted
+    return (4 + converted + scaled + checked) * images.size + sum(sizes) + finest + counted
 
 
 @states(destripe_lightsheet)

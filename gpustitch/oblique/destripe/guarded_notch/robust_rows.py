@@ -17,6 +17,8 @@ _TRUSTED = 0.05
 # A Gaussian is cut off at this many standard deviations.
 _CUT = 4.5
 _LEAST = 1e-20
+# Rows worked on at once: their arrays stay in a core's cache.
+_BAND = 256
 # Under a Gaussian of so many rows' lengths every sample weighs the same, and no wider one does otherwise.
 _WIDEST = 4
 
@@ -55,17 +57,23 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, strengths: Arr
     matrix
         Low pass K, float32 (windows, windows), none negative: `low_pass_matrix`.
     strengths
-        Factor of the result of each row, float32 (rows,); where it is 0 nothing is computed.
+        Factor of the result of each row, float32 (rows,).
     out
         float32, shape of ``values``; not the same array.
     """
-    taken = strengths != 0
-    if not taken.all():
-        out[:, ~taken] = 0
-        values, weights = values[:, taken], weights[:, taken]
-    v, w = (a.reshape(-1, a.shape[2]) for a in (values, weights))
+    for values_of, weights_of, result in zip(values, weights, out, strict=True):
+        for start in range(0, len(strengths), _BAND):
+            band = slice(start, start + _BAND)
+            if strengths[band].any():
+                mean = _robust_mean(values_of[band], weights_of[band], matrix)
+                np.multiply(mean, strengths[band, None], out=result[band])
+            else:
+                result[band] = 0
+
+
+def _robust_mean(v: Array, w: Array, matrix: Array) -> Array:
     known = total = matmul_rows(w, matrix)
-    mean = matmul_rows(w * v, matrix) / total
+    mean: Array = matmul_rows(w * v, matrix) / total
     changed = w
     for _ in range(_ITERATIONS):
         residual = v - mean
@@ -74,4 +82,4 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, strengths: Arr
         total = matmul_rows(changed, matrix)
         mean = matmul_rows(changed * v, matrix) / total
     mean *= known * known / (known * known + np.float32(_TRUSTED**2))
-    out[:, taken] = mean.reshape(values.shape) * strengths[taken, None]
+    return mean
