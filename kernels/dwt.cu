@@ -218,7 +218,8 @@ extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_image(
     const Tile tile(rows, columns, SIDE, SIDE);
     const int stored_rows = (int)image_rows, stored_columns = (int)image_columns;
     const Size size = {stored_rows + stored_rows % 2, stored_columns + stored_columns % 2, stored_rows, stored_columns};
-    const T* image = images + tile.frame % n_images * image_rows * image_columns;
+    // Of two bands, the second has the same images.
+    const T* image = images + (tile.frame < n_images ? tile.frame : tile.frame - n_images) * image_rows * image_columns;
     const Logarithm source = {image, image_columns, limits[2 * tile.frame], limits[2 * tile.frame + 1]};
     analyse(source, size, taps, (int)length, tile, out + tile.frame * rows * 2 * columns, rows, columns, has_low);
 }

@@ -69,18 +69,20 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
     // Slices of x are transposed; room between them makes them begin in different banks.
     __shared__ __align__(16) float left[SLICE][SIDE + OF_PRODUCT];
     __shared__ __align__(16) float right[SLICE][SIDE];
-    const int64 across = (out_columns + SIDE - 1) / SIDE;
-    const int64 down = (rows + SIDE - 1) / SIDE, band = blockIdx.x / across / down;
-    const int64 row = blockIdx.x / across % down * SIDE, column = blockIdx.x % across * SIDE;
+    const unsigned across = (unsigned)((out_columns + SIDE - 1) / SIDE);
+    const unsigned down = (unsigned)((rows + SIDE - 1) / SIDE), band = blockIdx.x / across / down;
+    // Rows are counted through all bands, up to the last of this one.
+    const int64 stop = (band + 1) * rows, row = band * rows + (int64)(blockIdx.x / across % down) * SIDE;
+    const int64 column = (int64)(blockIdx.x % across) * SIDE;
     if (column >= m) return;
-    x += band * rows * x_columns, matrix += band * n * m, out += band * rows * out_columns;
+    matrix += band * n * m;
     const int my_row = threadIdx.x / (SIDE / OF_PRODUCT) * OF_PRODUCT;
     const int my_column = threadIdx.x % (SIDE / OF_PRODUCT) * OF_PRODUCT;
     float sums[OF_PRODUCT][OF_PRODUCT] = {};
     for (int64 first = 0; first < n; first += SLICE) {
         for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
             const int64 r = row + i / SLICE, k = first + i % SLICE;
-            left[i % SLICE][i / SLICE] = r < rows && k < n ? x[r * x_columns + from_column + k] : 0.0f;
+            left[i % SLICE][i / SLICE] = r < stop && k < n ? x[r * x_columns + from_column + k] : 0.0f;
         }
         for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
             const int64 k = first + i / SIDE, c = column + i % SIDE;
@@ -104,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
         float* at = out + (row + my_row + i) * out_columns + to_column + column + my_column;
 #pragma unroll
         for (int j = 0; j < OF_PRODUCT; ++j) {
-            if (row + my_row + i < rows && column + my_column + j < m) at[j] = sums[i][j];
+            if (row + my_row + i < stop && column + my_column + j < m) at[j] = sums[i][j];
         }
     }
 }

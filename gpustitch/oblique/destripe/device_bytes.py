@@ -36,7 +36,10 @@ def otsu_of_frames_bytes(frames: Shaped) -> int:
 
 @states(destripe_wavelet)
 def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
-    """The result, the coefficients of all levels of the bands that are filtered, and products of the finest."""
+    """The result, the coefficients of all levels of the bands that are filtered, and products of the finest.
+
+    What thresholds are found by is gone before.
+    """
     is_split = options.sigma1 != options.sigma2
     n = len_of(images) * (bool(options.sigma1) + bool(options.sigma2) if is_split else 1)
     rows, columns = images.shape[-2:]
@@ -49,7 +52,7 @@ def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
     scaled = 0 if options.one_count == 1 else 8
     checked = 1 if images.dtype.kind == "f" else 0
     counted = otsu_of_frames_bytes(images) if is_split and options.threshold == OTSU else 0
-    return (4 + converted + scaled + checked) * images.size + sum(sizes) + finest + counted
+    return (4 + converted + scaled + checked) * images.size + max(sum(sizes) + finest // 2, counted)
 
 
 @states(destripe_lightsheet)
