@@ -49,12 +49,16 @@ METHODS = {
 # Parts of the pass, by the function of the streaming engine that asks; those of blocks grow with the frames.
 OF_BLOCKS = "upright, levels"
 PARTS = {
-    ("lane", "load"): "read, correct", ("lane", "advance"): "read, correct", ("sweep", "_fuse_rows"): "fuse",
-    ("sweep", "_turn_rows"): "turn", ("sweep", "_emit"): OF_BLOCKS,
-}  # fmt: skip
+    ("lane", "load"): "read, correct",
+    ("lane", "advance"): "read, correct",
+    ("intake", "load"): "read, correct",
+    ("sweep", "_fuse_rows"): "fuse",
+    ("sweep", "_turn_rows"): "turn",
+    ("sweep", "_emit"): OF_BLOCKS,
+}
 KINDS = {
     "uploads": "uploads", "downloads": "downloads", "bodies": "launches of bodies", "calls": "launches of CuPy's own",
-    "waits": "waits inside", "ends": "waits at ends",
+    "waits": "waits inside", "ends": "waits at ends", "frees": "waits for buffers",
 }  # fmt: skip
 MIB = 1 << 20
 

@@ -99,7 +99,7 @@ class ndarray:
             out[...] = _fetched(self)
         else:
             COUNTS.note("downloads", self.nbytes)
-            current_stream().fill_later(out, note(self)._host.copy())
+            (stream or current_stream()).fill_later(out, note(self, stream=stream)._host.copy())
         return out
 
     def set(self, arr, stream=None):
@@ -113,9 +113,11 @@ class ndarray:
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         COUNTS.note("uploads", arr.nbytes)
-        note(self, writes=True)._host[...] = arr
+        note(self, writes=True, stream=stream)._host[...] = arr
         if stream is None:
             current_stream().synchronize()
+        else:
+            stream.read_later(arr)
 
     def fill(self, value):
         """Fill with one number."""
@@ -238,9 +240,9 @@ def _own(array, host):
     BOOKS.make(host, current_stream().clock)
 
 
-def note(array, *, writes=False):
-    """The same array, after a note in the books that the current stream reads or writes it."""
-    BOOKS.use(array._host, current_stream().clock, writes=writes)
+def note(array, *, writes=False, stream=None):
+    """The same array, after a note in the books that a stream, by default the current one, reads or writes it."""
+    BOOKS.use(array._host, (stream or current_stream()).clock, writes=writes)
     return array
 
 
@@ -346,8 +348,10 @@ def _method(name, text):
     def method(self, *args, **kwargs):
         check_call(name, by_position, by_name, args, kwargs)
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
+        # A view asks a device for nothing.
+        host = self._host if name == "view" else note(self, writes=result_is_self)._host
         with np.errstate(all="ignore"):
-            result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
+            result = getattr(host, name)(*args, **hosts)
         COUNTS.call(name, result, [] if result_is_self else [self._host])
         if name == "astype" and result is self._host:
             return self  # nothing was to be converted or copied

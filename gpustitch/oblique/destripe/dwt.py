@@ -83,7 +83,7 @@ def analyse_image(images: Array, limits: Array, taps: Array, out: Array, has_low
     images
         Counts (frames, rows, columns), finite.
     limits
-        Least and greatest count of each frame in one band or two, float32 (bands, frames, 2): counts are clipped to them.
+        Least and greatest count of each frame, float32 (bands, frames, 2), of one band or two; counts are clipped.
     taps
         Low and high pass of the analysis, float32 (2, F).
     out

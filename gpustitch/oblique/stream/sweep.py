@@ -22,6 +22,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
+from gpustitch.oblique.stream.intake import Intake
 from gpustitch.oblique.stream.lane import Lane
 from gpustitch.oblique.stream.ring import Ring, pieces_of
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
@@ -34,6 +35,10 @@ BATCH_FRAMES, TURNED_FRAMES = 32, 128
 TOGETHER_BYTES = 1 << 27
 # Rows turned at a time on the host.
 _TURNED_ROWS = 16
+
+
+# Frames to fetch, and the job that tells how many were read, and how many of their pixels were cut off.
+Load = tuple[int, Future[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -152,14 +157,15 @@ class Sweep:
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
-                loads = self._load(pool, self._first)
+                intake = self._intake(pool) if self._device.is_cuda else None
+                loads = self._load(pool, intake, self._first)
                 blocks: list[Future[int]] = []
                 for start in range(self._first, self._end, piece):
                     stop = min(start + piece, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
                         advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
-                        loads = self._load(pool, until)
+                        loads = self._load(pool, intake, until)
                         _wait(self._fuse(pool, at, ring.room(at, until)))
                     n_blocks += _sum(blocks)
                     _wait(self._turn(pool, ring, start, stop))
@@ -172,37 +178,31 @@ class Sweep:
                 pool.shutdown(cancel_futures=True)
         return n_blocks
 
-    def _load(self, pool: ThreadPoolExecutor, start: int) -> list[tuple[int, Future[tuple[int, int]]]]:
-        """Begin to read the batch that begins at ``start``, if there is one."""
+    def _intake(self, pool: ThreadPoolExecutor) -> Intake:
+        starts = range(self._first, self._end, BATCH_FRAMES)
+        return Intake(pool, self._lanes, [(at, min(at + BATCH_FRAMES, self._end)) for at in starts], self._device)
+
+    def _load(self, pool: ThreadPoolExecutor, intake: Intake | None, start: int) -> list[Load]:
+        """Begin to fetch the batch that begins at ``start``, if there is one."""
         stop = min(start + BATCH_FRAMES, self._end)
         if start >= stop:
             return []
+        wanted = [(lane, *lane.advance(start, stop, self._device)) for lane in self._lanes]
+        if intake is not None:
+            # One thread alone asks a device for arrays that it corrects.
+            return [(sum(end - first for _, first, end in wanted), pool.submit(self._load_on_device, intake, wanted))]
         jobs = []
-        for lane in self._lanes:
-            first, end = lane.advance(start, stop, self._device)
-            if self._device.is_cuda:
-                jobs.append((end - first, self._load_on_device(pool, lane, first, end)))
-                continue
+        for lane, first, end in wanted:
             for at in range(first, end, self._grain.frames):
                 until = min(at + self._grain.frames, end)
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
 
-    def _load_on_device(self, pool: ThreadPoolExecutor, lane: Lane, first: int, end: int) -> Future[tuple[int, int]]:
-        """Begin to read frames by all threads, and to correct them by the one that alone writes an array on a device.
+    def _load_on_device(self, intake: Intake, wanted: Sequence[tuple[Lane, int, int]]) -> tuple[int, int]:
+        found = [intake.load(lane, first, end, self._device) for lane, first, end in wanted if first < end]
+        return sum(n for n, _ in found), sum(n for _, n in found)
 
-        That one waits for the others, which have begun before it does: the pool takes jobs in order.
-        """
-        each = HOST_GRAIN.frames
-        reads = [pool.submit(lane.read_raw, at, min(at + each, end)) for at in range(first, end, each)]
-
-        def load() -> tuple[int, int]:
-            _wait(reads)
-            return lane.load(first, end, self._device)
-
-        return pool.submit(load)
-
-    def _loaded(self, loads: Sequence[tuple[int, Future[tuple[int, int]]]]) -> int:
+    def _loaded(self, loads: Sequence[Load]) -> int:
         """Wait until the batch is there; returns the number of frames."""
         for _, load in loads:
             n_read, n_cut_off = load.result()
