@@ -147,6 +147,11 @@ def per_frame(correction: Correction, n_frames: int = N_FRAMES, shape: tuple[int
     )
 
 
+def launches_of_batch(found: Counted) -> float:
+    """Launches for each batch of 16 frames, given what each frame costs."""
+    return 16 * sum(n for (kind, _), n in found.numbers.items() if kind in ("bodies", "calls"))
+
+
 def of_frames(correction: Correction, n_frames: int, shape: tuple[int, int]) -> Counted:
     """What so many frames cost more in a run of twice as many."""
     return counted(correction, 2 * n_frames, shape).less(counted(correction, n_frames, shape))

@@ -83,5 +83,17 @@ class Ring:
         ``there``. ``drift`` is that of all planes of the ring; it must not change.
         """
         begin, stop = (max(0, end - self._first) for end in there)
-        of_boxes = namespace(out).asarray(np.array([(z, first - self._first) for z, first in places], np.int64))
-        upright(self._frames, resident(drift, out), of_boxes, out, begin, stop, first_row)
+        places = [(z, first - self._first) for z, first in places]
+        starts = np.concatenate([first - drift[z : z + out.shape[1]] for z, first in places])
+        low, high = max(begin, int(starts.min())), min(stop, int(starts.max()) + out.shape[3])
+        of_boxes = namespace(out).asarray(np.array(places, np.int64))
+        upright(self._read(low, high), resident(drift, out), of_boxes, out, begin, stop, first_row)
+
+    def _read(self, low: int, high: int) -> list[Array]:
+        """All pieces, in the place of which, where none of the frames ``low <= f < high`` lies, another one stands.
+
+        Such a piece may be made meanwhile, and nothing may read it then.
+        """
+        numbers = range(low // self._piece, -(-max(high, low + 1) // self._piece))
+        read = {number % len(self._frames) for number in numbers}
+        return [frames if n in read else self._frames[min(read)] for n, frames in enumerate(self._frames)]
