@@ -114,10 +114,7 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         COUNTS.note("uploads", arr.nbytes)
         note(self, writes=True, stream=stream)._host[...] = arr
-        if stream is None:
-            current_stream().synchronize()
-        else:
-            stream.read_later(arr)
+        current_stream().synchronize() if stream is None else stream.read_later(arr)
 
     def fill(self, value):
         """Fill with one number."""
@@ -348,14 +345,13 @@ def _method(name, text):
     def method(self, *args, **kwargs):
         check_call(name, by_position, by_name, args, kwargs)
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
-        # A view asks a device for nothing.
-        host = self._host if name == "view" else note(self, writes=result_is_self)._host
+        host = self._host if name == "view" else note(self, writes=result_is_self)._host  # a view is not read
         with np.errstate(all="ignore"):
             result = getattr(host, name)(*args, **hosts)
         COUNTS.call(name, result, [] if result_is_self else [self._host])
-        if name == "astype" and result is self._host:
-            return self  # nothing was to be converted or copied
-        return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
+        if kwargs.get("out") is not None:
+            return note(kwargs["out"], writes=True)
+        return self if name == "astype" and result is self._host else wrap(result)
 
     method.__name__ = name
     setattr(ndarray, name, method)

@@ -216,7 +216,7 @@ def _taps(real: Array, width: int, tail: float) -> Array | None:
     found = -taps[np.arange(-reach, reach + 1) % len(taps)]
     if 2 * reach == len(taps):
         found[[0, -1]] /= 2  # one sample lies at both ends
-    return found.astype(np.float32)  # type: ignore[no-any-return]
+    return found.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)

@@ -188,7 +188,7 @@ def _nothing(frames: Array) -> Array:
 @functools.lru_cache(maxsize=16)
 def _no_limits(n_frames: int) -> npt.NDArray[np.float32]:
     """Limits of one band in which counts below 0 count as 0, kept so that a device gets them once."""
-    return np.tile(np.array([0, math.inf], np.float32), (1, n_frames, 1))  # type: ignore[no-any-return]
+    return np.tile(np.array([0, math.inf], np.float32), (1, n_frames, 1))
 
 
 def _gaussian() -> npt.NDArray[np.float32]:
