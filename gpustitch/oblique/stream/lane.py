@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
 from gpustitch.array.feed import Fed
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.model import Box, PlacedVolume
+from gpustitch.model import Box, PlacedVolume, read_into
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.flat.flatfield import N_SHARES
@@ -129,7 +129,7 @@ class Lane:
             frames = list(run)
             if not is_kept:
                 part = slice(frames[0] - start, frames[-1] + 1 - start)
-                room[part] = self.volume.frames.read(frames[0], frames[-1] + 1, *self._parts)
+                read_into(self.volume.frames, frames[0], frames[-1] + 1, *self._parts, room[part])
 
     def load(self, start: int, stop: int, device: Device, raw: Fed | None = None) -> tuple[int, int]:
         """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
