@@ -35,7 +35,7 @@ from gpustitch.oblique.stream import stage, sweep
 from tests.cuda_cpu.shim import COUNTS, installed
 
 # Columns of four slabs of blocks, and the frames that a block is wide.
-N_FRAMES, ROWS, COLUMNS = 128, 64, 256
+N_FRAMES, ROWS, COLUMNS = 128, 24, 256
 SLAB, WIDTH = 64, 128
 LEVELS, SIDE = 5, 2048
 PIXEL_UM = 1.8
