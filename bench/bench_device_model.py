@@ -55,7 +55,8 @@ def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates()) -> dict
         "device": max(DEVICE_BYTES[method] * PIXELS / rates.memory, DEVICE_S.get(method, 0.0)),
         "calls": sum(row[kind] for kind in CALLS) * rates.launch + sum(row.get(kind, 0) for kind in WAITS) * rates.wait,
         "staging": row["MiB staged"] * MIB / rates.copy,  # by the thread that asks
-        # What goes up is read into one memory, and copied to where the device fetches it.
+        # What goes up is read into one memory, and copied to where the device fetches it; frames of DCIMG that are not
+        # turned are read there at once.
         "host": (2 * up / rates.copy + PIXELS * rates.write) / rates.cores,
     }
 
