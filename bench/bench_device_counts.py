@@ -3,7 +3,8 @@
 A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy, which executes every body on the CPU: once
 with n frames, once with 2n. The difference is that of n frames without what a run costs once. Both are repeated with
 twice the rows: what grows with the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns
-too, and calls for blocks of the volume to the slabs of 64 planes that these columns make.
+too, and calls for blocks of the volume to the slabs of 64 planes that these columns make. As many blocks are made
+together as would be of 2048 rows.
 
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
 is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import unittest.mock
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,11 +31,12 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.stream import stage
+from gpustitch.oblique.stream import stage, sweep
 from tests.cuda_cpu.shim import COUNTS, installed
 
-# Columns of one slab of blocks.
-N_FRAMES, ROWS, COLUMNS = 128, 256, 64
+# Columns of four slabs of blocks, and the frames that a block is wide.
+N_FRAMES, ROWS, COLUMNS = 128, 24, 256
+SLAB, WIDTH = 64, 128
 LEVELS, SIDE = 5, 2048
 PIXEL_UM = 1.8
 # The methods as the pipeline uses them: the guarded notch as frames choose it, pystripe's filter, the light sheet.
@@ -46,12 +49,16 @@ METHODS = {
 # Parts of the pass, by the function of the streaming engine that asks; those of blocks grow with the frames.
 OF_BLOCKS = "upright, levels"
 PARTS = {
-    ("lane", "load"): "read, correct", ("lane", "advance"): "read, correct", ("sweep", "_fuse_rows"): "fuse",
-    ("sweep", "_turn_rows"): "turn", ("sweep", "_emit"): OF_BLOCKS,
-}  # fmt: skip
+    ("lane", "load"): "read, correct",
+    ("lane", "advance"): "read, correct",
+    ("intake", "load"): "read, correct",
+    ("sweep", "_fuse_rows"): "fuse",
+    ("sweep", "_turn_rows"): "turn",
+    ("sweep", "_emit"): OF_BLOCKS,
+}
 KINDS = {
     "uploads": "uploads", "downloads": "downloads", "bodies": "launches of bodies", "calls": "launches of CuPy's own",
-    "waits": "waits inside", "ends": "waits at ends",
+    "waits": "waits inside", "ends": "waits at ends", "frees": "waits for buffers",
 }  # fmt: skip
 MIB = 1 << 20
 
@@ -108,7 +115,14 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
     flat = np.linspace(0.7, 1, shape[1], dtype=np.float32) * np.ones((shape[0], 1), np.float32)
     volume = ObliqueTile(frames, scan, replace(correction, flat=flat))
     mosaic = PlacedMosaic((PlacedVolume("tile", volume, (0.0, 0.0, 0.0)),), volume.spacing)
-    with tempfile.TemporaryDirectory() as folder, installed():
+    # Blocks of 2048 rows that are made together; as many of few rows.
+    together = max(1, sweep.TOGETHER_BYTES // (2 * SLAB * SIDE * WIDTH))
+    limit = together * 2 * SLAB * shape[0] * WIDTH
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        installed(),
+        unittest.mock.patch.object(sweep, "TOGETHER_BYTES", limit),
+    ):
         options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))
         with COUNTS.counted(part_of):
             stage.run(stage.plan(mosaic, options))
@@ -131,6 +145,11 @@ def per_frame(correction: Correction, n_frames: int = N_FRAMES, shape: tuple[int
         {key: scaled(key, n, more.n_bytes[key], is_bytes=True) for key, n in few.n_bytes.items()},
         {key: scaled(key, n, more.places[key], is_bytes=False) for key, n in few.places.items()},
     )
+
+
+def launches_of_batch(found: Counted) -> float:
+    """Launches for each batch of 16 frames, given what each frame costs."""
+    return 16 * sum(n for (kind, _), n in found.numbers.items() if kind in ("bodies", "calls"))
 
 
 def of_frames(correction: Correction, n_frames: int, shape: tuple[int, int]) -> Counted:

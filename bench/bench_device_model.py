@@ -41,7 +41,7 @@ DEVICE_BYTES = {"none": 21.0, "wavelet": 38.0, "pystripe": 71.0, "lightsheet": 3
 # Where instructions bound bodies and not bytes: seconds for a frame, calculated.
 DEVICE_S = {"lightsheet": 4e-4}
 CALLS = ("uploads", "downloads", "launches of bodies", "launches of CuPy's own")
-WAITS = ("waits inside", "waits at ends")
+WAITS = ("waits inside", "waits at ends", "waits for buffers")
 
 
 def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates()) -> dict[str, float]:
@@ -53,9 +53,10 @@ def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates()) -> dict
         "disk": (read + written) / disk,
         "link": max(up, down) / rates.link,
         "device": max(DEVICE_BYTES[method] * PIXELS / rates.memory, DEVICE_S.get(method, 0.0)),
-        "calls": sum(row[kind] for kind in CALLS) * rates.launch + sum(row[kind] for kind in WAITS) * rates.wait,
+        "calls": sum(row[kind] for kind in CALLS) * rates.launch + sum(row.get(kind, 0) for kind in WAITS) * rates.wait,
         "staging": row["MiB staged"] * MIB / rates.copy,  # by the thread that asks
-        # What goes up is read into one memory, and copied to where the device fetches it.
+        # What goes up is read into one memory, and copied to where the device fetches it; frames of DCIMG that are not
+        # turned are read there at once.
         "host": (2 * up / rates.copy + PIXELS * rates.write) / rates.cores,
     }
 

@@ -97,38 +97,47 @@ extern "C" __global__ void __launch_bounds__(THREADS) running_medians(
     }
 }
 
-// One thread per coefficient; neighbours read neighbouring columns.
-extern "C" __global__ void __launch_bounds__(256) analyse_columns(
-    const float* grid, long long n_frames, long long grid_rows, long long windows, const float* taps,
-    long long n_filters, long long length, float* out, long long n_halves, long long out_frames, long long n,
-    long long out_windows, long long rows) {
-    const int64 i = thread_number();
-    const int64 frame = i / windows / n, row = i / windows % n;
-    if (frame >= n_halves * out_frames) return;
-    const float* column = grid + frame % out_frames * grid_rows * windows + i % windows;
-    const float* filter = taps + frame / out_frames * length;
-    const int place = 2 * (int)row + 1;
-    float sum = 0.0f;
-#pragma unroll 4
-    for (int m = 0; m < (int)length; ++m) sum += filter[m] * column[mirrored(place - m, (int)rows) * windows];
-    out[i] = sum;
-}
+// All levels of a block's columns: eight of a frame, which fill a sector; 32 threads share a column. A level is read back
+// by other threads of the block that wrote it, so its rows stay in the caches.
+constexpr int COLUMNS = 8, SHARES = 256 / COLUMNS;
 
-// One thread per coefficient.
-extern "C" __global__ void __launch_bounds__(256) least_weights(
-    const float* weights, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
-    long long n, long long out_windows, long long length) {
-    const int64 i = thread_number();
-    const int64 frame = i / windows / n;
-    if (frame >= out_frames) return;
-    const float* column = weights + frame * rows * windows + i % windows;
-    const int64 middle = 2 * (i / windows % n) + 1 - length / 2;
-    float least = column[min(max(middle - 1, (int64)0), rows - 1) * windows];
+// Rows of the next coarser level.
+__device__ inline int halved(int rows, int length) { return (rows + length - 1) / 2; }
+
+extern "C" __global__ void __launch_bounds__(256) analyse_columns(
+    const float* grid, long long n_frames, long long n_rows, long long windows, const float* weights,
+    long long weight_frames, long long weight_rows, long long weight_windows, const float* taps, long long n_filters,
+    long long n_taps, float* lows, long long low_frames, long long low_rows, long long low_windows, float* least,
+    long long least_frames, long long least_rows, long long least_windows, float* out, long long out_frames,
+    long long n, long long out_windows) {
+    const int64 across = (windows + COLUMNS - 1) / COLUMNS, frame = blockIdx.x / across;
+    const int64 window = blockIdx.x % across * COLUMNS + threadIdx.x % COLUMNS;
+    const int length = (int)n_taps;
+    const float *from = grid + frame * n_rows * windows + window, *heavy = weights + frame * n_rows * windows + window;
+    int rows = (int)n_rows, next;
+    for (int64 at = 0; at < n; at += next, rows = next) {
+        next = halved(rows, length);
+        const int64 begin = (frame * n + at) * windows + window;
+        if (window < windows) {
+            for (int row = threadIdx.x / COLUMNS; row < next; row += SHARES) {
+                const int place = 2 * row + 1, middle = place - length / 2;
+                float low = 0.0f, high = 0.0f, weight = heavy[min(max(middle - 1, 0), rows - 1) * windows];
+#pragma unroll 4
+                for (int m = 0; m < length; ++m) {
+                    const float value = from[mirrored(place - m, rows) * windows];
+                    low += taps[m] * value, high += taps[length + m] * value;
+                }
 #pragma unroll
-    for (int step = 0; step < 3; ++step) {
-        least = fminf(least, column[min(max(middle + step, (int64)0), rows - 1) * windows]);
+                for (int step = 0; step < 3; ++step) {
+                    weight = fminf(weight, heavy[min(max(middle + step, 0), rows - 1) * windows]);
+                }
+                const int64 to = begin + row * windows;
+                lows[to] = low, out[to] = high, least[to] = weight;
+            }
+        }
+        __syncthreads();
+        from = lows + begin, heavy = least + begin;
     }
-    out[i] = least;
 }
 
 // A block takes 32 columns of a frame. Two warps find the medians at both ends, then all copy rows.
@@ -162,11 +171,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) continued(
     }
 }
 
-// A block takes eight columns of a frame, which fill a sector; 32 threads share a column.
+// A block takes eight columns of a frame; 32 threads share a column.
 extern "C" __global__ void __launch_bounds__(256) less_medians(
     const float* grid, long long n_frames, long long rows, long long windows, float* out, long long out_frames,
     long long out_rows, long long out_windows) {
-    constexpr int COLUMNS = 8, SHARES = 256 / COLUMNS;
     __shared__ int counts[COLUMNS];
     const int64 across = (windows + COLUMNS - 1) / COLUMNS, frame = blockIdx.x / across;
     const int mine = threadIdx.x % COLUMNS;
@@ -200,23 +208,36 @@ extern "C" __global__ void __launch_bounds__(256) less_medians(
     for (int64 row = threadIdx.x / COLUMNS; row < rows; row += SHARES) to[row * windows] = column[row * windows] - median;
 }
 
-// One thread per sample of `out`; rows from `rows` on stay as they are.
+// As analyse_columns, from the coarsest level on, which has no low pass.
 extern "C" __global__ void __launch_bounds__(256) synthesise_columns(
-    const float* low, long long n_low, long long low_rows, long long windows, const float* high, long long n_high,
-    long long high_rows, long long high_windows, const float* taps, long long n_filters, long long length, float* out,
-    long long out_frames, long long out_rows, long long out_windows, long long rows) {
-    const int64 i = thread_number();
-    const int64 row = i / windows % out_rows, frame = i / windows / out_rows;
-    if (frame >= out_frames || row >= rows) return;
-    const int64 k = row / 2, column = i % windows;
-    const float* c = low + (frame * low_rows + k) * windows + column;
-    const float* d = high + (frame * high_rows + k) * windows + column;
-    const float* filter = taps + length - 2 + row % 2;
-    float sum = 0.0f;
+    const float* details, long long n_frames, long long n, long long windows, const float* taps, long long n_filters,
+    long long n_taps, float* lows, long long low_frames, long long low_rows, long long low_windows, float* out,
+    long long out_frames, long long out_rows, long long out_windows) {
+    const int64 across = (windows + COLUMNS - 1) / COLUMNS, frame = blockIdx.x / across;
+    const int64 window = blockIdx.x % across * COLUMNS + threadIdx.x % COLUMNS;
+    const int length = (int)n_taps;
+    int levels = 0;
+    for (int64 at = 0, rows = out_rows; at < n; ++levels) rows = halved((int)rows, length), at += rows;
+    for (int level = levels - 1; level >= 0; --level) {
+        // The rows of the finer level, and where it and this one begin.
+        int rows = (int)out_rows;
+        int64 finer = 0, begin = 0;
+        for (int k = 0; k < level; ++k) finer = begin, rows = halved(rows, length), begin += rows;
+        float* to = level ? lows + (frame * n + finer) * windows : out + frame * out_rows * windows;
+        const int64 here = (frame * n + begin) * windows + window;
+        if (window < windows) {
+            for (int row = threadIdx.x / COLUMNS; row < rows; row += SHARES) {
+                const float *c = lows + here + row / 2 * windows, *d = details + here + row / 2 * windows;
+                const float* filter = taps + length - 2 + row % 2;
+                float sum = 0.0f;
 #pragma unroll 4
-    for (int t = 0; t < (int)length / 2; ++t, c += windows, d += windows, filter -= 2) {
-        sum += filter[0] * *c;
-        sum += filter[length] * *d;
+                for (int t = 0; t < length / 2; ++t, c += windows, d += windows, filter -= 2) {
+                    if (level < levels - 1) sum += filter[0] * *c;
+                    sum += filter[length] * *d;
+                }
+                to[row * windows + window] = sum;
+            }
+        }
+        __syncthreads();
     }
-    out[i] = sum;
 }

@@ -169,7 +169,8 @@ __device__ inline void halve_column(const float* halved, const float4* weights, 
 // The block's coefficients of one frame (rows, 2, columns); 0 beyond the last coefficients.
 template <typename Source>
 __device__ inline void analyse(
-    Source source, Size size, const float* taps, int length, Tile tile, float* out, int64 rows, int64 columns) {
+    Source source, Size size, const float* taps, int length, Tile tile, float* out, int64 rows, int64 columns,
+    bool has_low) {
     __shared__ float segment[SEGMENT_SIZE];
     __shared__ float halved[(2 * SIDE + MOST_TAPS - 2) * HALVED_PITCH];
     __shared__ float4 weights[HALF_TAPS];
@@ -204,22 +205,23 @@ __device__ inline void analyse(
         if (row >= rows) return;
         const bool inside = row < n_rows && column < n_columns;
         float* at = out + (int64)row * 2 * columns + column;
-        at[0] = inside ? low[q] : 0.0f;
+        at[0] = inside && has_low ? low[q] : 0.0f;
         at[columns] = inside ? high[q] : 0.0f;
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_image(
     const T* images, long long n_images, long long image_rows, long long image_columns,
-    const float* limits, long long n_limits, long long n_ends,
+    const float* limits, long long n_bands, long long n_limits, long long n_ends,
     const float* taps, long long n_filters, long long length,
-    float* out, long long n_frames, long long rows, long long n_subbands, long long columns) {
+    float* out, long long n_frames, long long rows, long long n_subbands, long long columns, long long has_low) {
     const Tile tile(rows, columns, SIDE, SIDE);
     const int stored_rows = (int)image_rows, stored_columns = (int)image_columns;
     const Size size = {stored_rows + stored_rows % 2, stored_columns + stored_columns % 2, stored_rows, stored_columns};
-    const T* image = images + tile.frame * image_rows * image_columns;
+    // Of two bands, the second has the same images.
+    const T* image = images + (tile.frame < n_images ? tile.frame : tile.frame - n_images) * image_rows * image_columns;
     const Logarithm source = {image, image_columns, limits[2 * tile.frame], limits[2 * tile.frame + 1]};
-    analyse(source, size, taps, (int)length, tile, out + tile.frame * rows * 2 * columns, rows, columns);
+    analyse(source, size, taps, (int)length, tile, out + tile.frame * rows * 2 * columns, rows, columns, has_low);
 }
 
 extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_low_pass(
@@ -227,12 +229,12 @@ extern "C" __global__ void __launch_bounds__(256, ANALYSES) analyse_low_pass(
     long long finer_columns,
     const float* taps, long long n_filters, long long length,
     float* out, long long n_frames, long long out_rows, long long n_subbands, long long out_columns,
-    long long rows, long long columns) {
+    long long rows, long long columns, long long has_low) {
     const Tile tile(out_rows, out_columns, SIDE, SIDE);
     const Size size = {(int)rows, (int)columns, (int)rows, (int)columns};
     const LowPass source = {coefficients + tile.frame * finer_rows * 2 * finer_columns, 2 * finer_columns};
     float* coarser = out + tile.frame * out_rows * 2 * out_columns;
-    analyse(source, size, taps, (int)length, tile, coarser, out_rows, out_columns);
+    analyse(source, size, taps, (int)length, tile, coarser, out_rows, out_columns, has_low);
 }
 
 // One block for each tile of 32 x 64 samples: dwt.cuh.

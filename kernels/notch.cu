@@ -8,7 +8,7 @@ constexpr int THREADS = 128, OF_THREAD = 9, SEGMENT = THREADS * OF_THREAD;
 constexpr int MOST_REACH = 512;
 
 extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
-    const float* taps, long long n_taps,
+    const float* taps, long long n_bands, long long n_taps,
     float* out, long long n_frames, long long rows, long long n_subbands, long long columns,
     long long width) {
     __shared__ float window[SEGMENT + 2 * MOST_REACH];
@@ -17,6 +17,7 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
     __shared__ float weights[2 * MOST_REACH + 1];
     const int n = (int)n_taps, reach = n / 2;
     float* row = out + (2 * (int64)blockIdx.x + 1) * columns;
+    taps += blockIdx.x / rows * n_bands / n_frames * n_taps;
     for (int i = threadIdx.x; i < n; i += THREADS) weights[i] = taps[i];
     for (int i = threadIdx.x; i < reach; i += THREADS) {
         head[i] = row[i];
@@ -61,23 +62,27 @@ extern "C" __global__ void __launch_bounds__(128) low_pass_rows(
 constexpr int SIDE = 64, SLICE = 16, OF_PRODUCT = 4, PRODUCT_THREADS = 256;
 
 extern "C" __global__ void __launch_bounds__(256) multiply_rows(
-    const float* x, long long n_x, long long x_columns,
-    const float* matrix, long long n, long long m,
-    float* out, long long rows, long long out_columns,
+    const float* x, long long x_bands, long long x_rows, long long x_columns,
+    const float* matrix, long long matrix_bands, long long n, long long m,
+    float* out, long long n_bands, long long rows, long long out_columns,
     long long from_column, long long to_column) {
     // Slices of x are transposed; room between them makes them begin in different banks.
     __shared__ __align__(16) float left[SLICE][SIDE + OF_PRODUCT];
     __shared__ __align__(16) float right[SLICE][SIDE];
-    const int64 across = (out_columns + SIDE - 1) / SIDE;
-    const int64 row = blockIdx.x / across * SIDE, column = blockIdx.x % across * SIDE;
+    const unsigned across = (unsigned)((out_columns + SIDE - 1) / SIDE);
+    const unsigned down = (unsigned)((rows + SIDE - 1) / SIDE), band = blockIdx.x / across / down;
+    // Rows are counted through all bands, up to the last of this one.
+    const int64 stop = (band + 1) * rows, row = band * rows + (int64)(blockIdx.x / across % down) * SIDE;
+    const int64 column = (int64)(blockIdx.x % across) * SIDE;
     if (column >= m) return;
+    matrix += band * n * m;
     const int my_row = threadIdx.x / (SIDE / OF_PRODUCT) * OF_PRODUCT;
     const int my_column = threadIdx.x % (SIDE / OF_PRODUCT) * OF_PRODUCT;
     float sums[OF_PRODUCT][OF_PRODUCT] = {};
     for (int64 first = 0; first < n; first += SLICE) {
         for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
             const int64 r = row + i / SLICE, k = first + i % SLICE;
-            left[i % SLICE][i / SLICE] = r < rows && k < n ? x[r * x_columns + from_column + k] : 0.0f;
+            left[i % SLICE][i / SLICE] = r < stop && k < n ? x[r * x_columns + from_column + k] : 0.0f;
         }
         for (int i = threadIdx.x; i < SIDE * SLICE; i += PRODUCT_THREADS) {
             const int64 k = first + i / SIDE, c = column + i % SIDE;
@@ -101,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(256) multiply_rows(
         float* at = out + (row + my_row + i) * out_columns + to_column + column + my_column;
 #pragma unroll
         for (int j = 0; j < OF_PRODUCT; ++j) {
-            if (row + my_row + i < rows && column + my_column + j < m) at[j] = sums[i][j];
+            if (row + my_row + i < stop && column + my_column + j < m) at[j] = sums[i][j];
         }
     }
 }

@@ -22,14 +22,19 @@ template <typename Term> __device__ inline float2 summed(const float* matrix, in
 extern "C" __global__ void __launch_bounds__(THREADS) robust_low_pass(
     const float* values, long long n_frames, long long rows, long long n_windows, const float* weights,
     long long weight_frames, long long weight_rows, long long weight_windows, const float* matrix,
-    long long matrix_rows, long long matrix_columns, float* out, long long out_frames, long long out_rows,
-    long long out_windows, double strength) {
+    long long matrix_rows, long long matrix_columns, const float* strengths, long long n_strengths, float* out,
+    long long out_frames, long long out_rows, long long out_windows) {
     // Weights and weighted values, from which sums are made; sums of weights, or spreads; means.
     __shared__ float2 terms[MOST_WINDOWS];
     __shared__ float totals[MOST_WINDOWS], means[MOST_WINDOWS];
     const int windows = (int)n_windows;
     const float* v = values + (int64)blockIdx.x * windows;
     const float* w = weights + (int64)blockIdx.x * windows;
+    const float strength = strengths[blockIdx.x % rows];
+    if (strength == 0.0f) {
+        for (int j = threadIdx.x; j < windows; j += THREADS) out[(int64)blockIdx.x * windows + j] = 0.0f;
+        return;
+    }
     const auto average = [&]() {
         __syncthreads();
         for (int j = threadIdx.x; j < windows; j += THREADS) {
@@ -61,6 +66,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) robust_low_pass(
     for (int j = threadIdx.x; j < windows; j += THREADS) {
         const float known = summed(matrix, windows, j, [&](int i) { return make_float2(w[i], 0.0f); }).x;
         const float squared = known * known, trust = squared / (squared + TRUSTED * TRUSTED);
-        out[(int64)blockIdx.x * windows + j] = means[j] * trust * (float)strength;
+        out[(int64)blockIdx.x * windows + j] = means[j] * trust * strength;
     }
 }

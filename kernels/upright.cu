@@ -1,4 +1,5 @@
-// Frames of the sheet (frame, row, plane) to planes (z, y, x): column x of plane z is frame x + first - drift[z].
+// Frames of the sheet (frame, row, plane) to boxes of planes (z, y, x): column x of plane z is frame
+// x + first - drift[z].
 //
 // A block of threads writes one row y of 64 planes and 64 columns. Shared memory transposes: reads run along the planes
 // of a frame, 128 bytes of uint16 at a time, writes along x. Each of the block's frames is fetched once; neighbouring
@@ -22,14 +23,16 @@ struct Pieces {
 extern "C" __global__ void __launch_bounds__(256) upright(
     const T* const* frames, const long long* shapes, long long n_pieces,
     const long long* drift, long long n_drift,
-    T* out, long long depth, long long height, long long width,
-    long long first, long long begin, long long stop, long long first_plane, long long first_row) {
+    const long long* places, long long n_places, long long of_place,
+    T* out, long long n_boxes, long long depth, long long height, long long width,
+    long long begin, long long stop, long long first_row) {
     __shared__ T sample[PLANES * PITCH];
     __shared__ int64 starts[PLANES];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int64 across = (width + COLUMNS - 1) / COLUMNS;
+    const int64 across = (width + COLUMNS - 1) / COLUMNS, down = (depth + PLANES - 1) / PLANES;
     const int64 x_start = blockIdx.x % across * COLUMNS, row = blockIdx.x / across;
-    const int64 y = row % height, z_start = row / height * PLANES;
+    const int64 y = row % height, z_start = row / height % down * PLANES, box = row / height / down;
+    const int64 first_plane = places[2 * box], first = places[2 * box + 1];
     const int planes = (int)min((int64)PLANES, depth - z_start), columns = (int)min((int64)COLUMNS, width - x_start);
     const Pieces pieces = {frames, n_pieces, shapes[0], shapes[1] * shapes[2]};
     const int64 n_planes = shapes[2];
@@ -53,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(256) upright(
     }
     __syncthreads();
     for (int z = warp; z < planes; z += WARPS) {
-        T* target = out + ((z_start + z) * height + y) * width + x_start;
+        T* target = out + ((box * depth + z_start + z) * height + y) * width + x_start;
         for (int x = lane; x < columns; x += 32) target[x] = sample[z * PITCH + x];
     }
 }

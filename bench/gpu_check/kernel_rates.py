@@ -25,7 +25,7 @@ COPIED_BYTES = 1 << 29
 MATRIX = 4096
 # Sizes that show that the rows run.
 SMALL = {
-    "FRAMES": (40, 6, 8), "COUNTED": (5, 4, 20), "DESTRIPED": (2, 40, 44), "VOLUME": (4, 6, 10),
+    "FRAMES": (40, 6, 8), "COUNTED": (5, 4, 20), "DESTRIPED": (2, 40, 44), "VOLUME": (4, 6, 10), "SHEET": (12, 9, 10),
     "WINDOWS": {21: 1, 51: 1}, "FUSED": (4, 6, 8), "PLANES": (5, 6, 7), "MAX_LAG": 3, "RENDERED": (6, 5, 7),
 }  # fmt: skip
 # The command of this step.

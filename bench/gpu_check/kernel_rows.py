@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from gpustitch.array import Array, Device, to_device
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Box, Coverage, PlacedVolume, Spacing
+from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
+from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.flat.flatfield import flat_counts
 from gpustitch.oblique.flat.histogram import count_between, histogram, percentile_bin
+from gpustitch.oblique.fuse.blend import Footprint
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
+from gpustitch.oblique.fuse.tables import Tables
+from gpustitch.oblique.stream.fuse_frames import fuse_frames
+from gpustitch.oblique.stream.sheet import Taps, along_sheet, box_of, drift_of, stacked
+from gpustitch.oblique.stream.windows import window_of
 from gpustitch.ops.pyramid import halve, halve_max, halve_mode
 from gpustitch.regrid.plan import ZGrid, plan_z, sorted_series
 from gpustitch.regrid.zresample import planes_between
 from gpustitch.sections.similarity.banded import banded_correlation
 
 # Sizes: frames, rows and columns to de-oblique, count and destripe; voxels to halve; windows to correlate, by side;
-# voxels to fuse; planes to compare, each with how many later planes.
+# voxels to fuse; frames, rows and planes of the sheet to fuse; planes to compare, each with how many later planes.
 FRAMES = (512, 1024, 256)
 COUNTED = (256, 512, 1024)
 DESTRIPED = (16, 2048, 2048)
 VOLUME = (256, 1024, 1024)
 WINDOWS = {21: 10_000, 51: 1_000}
 FUSED = (128, 512, 512)
+SHEET = (64, 2048, 1024)
 PLANES, MAX_LAG = (160, 1024, 1024), 50
 RENDERED = (128, 1024, 1024)
 
@@ -160,6 +168,42 @@ def fused(cupy: Any, device: Device, *, n_tiles: int) -> Work:
     return Work(f"fuse_block, {n_tiles} tiles", partial(fuse_block, plan, voxels), n_bytes, size)
 
 
+class _Frames:
+    """Shape and type of frames that lie on the device already."""
+
+    absent: frozenset[int] = frozenset()
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint16)
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> NoReturn:
+        """Nothing is read."""
+        raise NotImplementedError
+
+
+def fused_frames(cupy: Any, device: Device, *, n_tiles: int) -> Work:
+    """A part of the sheet where ``n_tiles`` tiles at sub-voxel positions see every voxel."""
+    n_frames, n_rows, n_planes = SHEET
+    scan = ObliqueScan(*SHEET, 1.8, 1.8 / math.sqrt(2))
+    places = [(0.3, 0.4, 0.6), (0.1, 1.7, 0.2)][:n_tiles]
+    tiles = [PlacedVolume(str(n), ObliqueTile(_Frames(SHEET), scan), place) for n, place in enumerate(places)]
+    planes, part = (1, n_planes - 1), Box((1, 2, 3), (n_planes - 1, n_rows - 1, n_frames - 3))  # z, y, f
+    drift = drift_of(scan.shear, n_planes)[slice(*planes)]
+    start, shape = part.start[2], part.shape[::-1]
+    box = box_of(planes, (part.start[1], part.stop[1]), (start, part.stop[2]), drift)
+    prints = [Footprint.of(tile, *planes) for tile in tiles]
+    windows = [window_of(tile, part) for tile in tiles]
+    tables = along_sheet(Tables.of(box, tiles, prints), box, start, shape[0], drift).in_boxes(windows, {})
+    starts, shares = stacked([Taps.of(tile, of, planes[0], drift) for tile, of in zip(tiles, prints, strict=True)])
+    frames = [random_of(cupy, device, (n_frames, *window.shape[1::-1]), "uint16") for window in windows]
+    t, out = tables.moved_to(cupy), cupy.empty(shape, "uint16")
+    launch = partial(
+        fuse_frames, frames, cupy.asarray(starts + start), cupy.asarray(shares),
+        t.bounds, t.columns, t.edges, t.planes, t.rows, t.axes, out,
+    )  # fmt: skip
+    return Work(f"fuse_frames, {n_tiles} tiles", launch, (n_tiles + 1) * out.nbytes, out.size)
+
+
 def similarity(cupy: Any, device: Device) -> Work:
     """Every plane compared with the planes after it: the products of the band alone."""
     planes = random_of(cupy, device, PLANES, "uint16", 4095)
@@ -212,6 +256,8 @@ ROWS: list[Row] = [
     partial(destriped, method="lightsheet"),
     partial(fused, n_tiles=1),
     partial(fused, n_tiles=2),
+    partial(fused_frames, n_tiles=1),
+    partial(fused_frames, n_tiles=2),
     similarity,
     rendered,
 ]

@@ -64,17 +64,24 @@ def on(device: Device, name: str = "") -> Iterator[None]:
         return
     cupy = importlib.import_module("cupy")
     name = name or caller(_BETWEEN)
+    with told(device), _turn(device.index), cupy.cuda.Device(device.index), named_range(name):
+        before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
+        if before != stream:
+            stream.wait_event(before.record())
+        with stream:
+            try:
+                yield
+            finally:
+                # Also after an error: arrays that the block read are freed on other streams.
+                stream.synchronize()
+
+
+@contextlib.contextmanager
+def told(device: Device) -> Iterator[None]:
+    """What CuPy and CUDA's libraries raise, as errors of ours that say what to do: see :func:`on`."""
+    cupy = importlib.import_module("cupy")
     try:
-        with _turn(device.index), cupy.cuda.Device(device.index), named_range(name):
-            before, stream = cupy.cuda.get_current_stream(), _stream(cupy, device.index)
-            if before != stream:
-                stream.wait_event(before.record())
-            with stream:
-                try:
-                    yield
-                finally:
-                    # Also after an error: arrays that the block read are freed on other streams.
-                    stream.synchronize()
+        yield
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of cuda:{device.index} that may be taken ({device.memory_bytes or 0:,} bytes) does not "
@@ -162,26 +169,9 @@ def to_host(array: Array) -> npt.NDArray[Any]:
     device_array: Any = array
     if array.nbytes < _PINNED_BYTES:
         return device_array.get()  # type: ignore[no-any-return]
-    host = _host_room(array.shape, array.dtype)
+    host = host_room(array.shape, array.dtype)
     device_array.get(out=host)
     return host
-
-
-def pinned(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> npt.NDArray[Any]:
-    """A new array of the host, of arbitrary content, that ``device`` copies from by itself: :func:`sent`."""
-    return _host_room(shape, dtype) if device.is_cuda else np.empty(shape, dtype)
-
-
-def sent(host: npt.NDArray[Any], device: Device) -> Array:
-    """A :func:`pinned` array, or a part of one that is contiguous, on ``device``, by one copy that is not waited for.
-
-    ``host`` must not change before the block of :func:`on` ends. On the host it is the same array.
-    """
-    if not device.is_cuda:
-        return host
-    array: Any = empty(host.shape, host.dtype, device)
-    array.set(host, importlib.import_module("cupy").cuda.get_current_stream())
-    return array  # type: ignore[no-any-return]
 
 
 def fetched(arrays: Sequence[Array]) -> list[npt.NDArray[Any]]:
@@ -204,13 +194,13 @@ def fetched(arrays: Sequence[Array]) -> list[npt.NDArray[Any]]:
 
 def _begun(array: Any) -> npt.NDArray[Any]:
     """An array of the host that the device's copy goes to, on the current stream."""
-    host = _host_room(array.shape, array.dtype)
+    host = host_room(array.shape, array.dtype)
     array.get(out=host, blocking=False)
     return host
 
 
-def _host_room(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Memory of the host for copies: pinned, unless the system gives no more of it."""
+def host_room(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """New memory of the host, of arbitrary content, for copies: pinned, unless the system gives no more of it."""
     try:
         room: npt.NDArray[Any] = importlib.import_module("cupyx").empty_pinned(shape, dtype)
     except RuntimeError:

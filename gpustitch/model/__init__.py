@@ -18,6 +18,7 @@ from gpustitch.model.tile import (
     channel_of,
     is_unaligned,
     part_axis,
+    read_into,
     stage_position,
     tile_name,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "is_unaligned",
     "level_factors",
     "part_axis",
+    "read_into",
     "shear_of",
     "stage_position",
     "tile_name",

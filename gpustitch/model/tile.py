@@ -71,6 +71,15 @@ class Frames(Protocol):
         """Frames ``start <= f < stop``, cut to ``rows`` and ``columns``; shape (stop-start, rows, columns)."""
 
 
+def read_into(frames: Frames, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+    """Read frames as :meth:`Frames.read` does, into ``out``: without a copy between where they have a `read_into`."""
+    into = getattr(frames, "read_into", None)
+    if into is None:
+        out[...] = frames.read(start, stop, rows, columns)
+    else:
+        into(start, stop, rows, columns, out)
+
+
 def part_axis(frames: Frames) -> int | None:
     """Axis of a frame, 0 for rows or 1 for columns, along which a part is read without the rest; None if along none.
 

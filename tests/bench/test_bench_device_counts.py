@@ -23,6 +23,16 @@ def test_frames_go_up_once_voxels_come_down_once_and_nothing_waits(method):
     assert counts["bodies"] + counts["calls"] < 5 * N_FRAMES
 
 
+@pytest.mark.parametrize("method", bench.METHODS)
+def test_a_batch_of_16_frames_takes_at_most_30_launches_and_no_wait(method, monkeypatch):
+    # Calls do not depend on the rows, so that a run of twice as many tells nothing new.
+    few = bench.of_frames(bench.METHODS[method], bench.N_FRAMES, (16, bench.COLUMNS))
+    monkeypatch.setattr(bench, "of_frames", lambda *_: few)
+    found = bench.per_frame(bench.METHODS[method], shape=(bench.SIDE, bench.COLUMNS))
+    assert 5 < bench.launches_of_batch(found) <= 30
+    assert not any(n for (kind, _), n in found.numbers.items() if kind == "waits")
+
+
 def test_rows_add_up_and_scale():
     numbers = {("bodies", "fuse"): 3.0, ("calls", bench.OF_BLOCKS): 4.0, ("waits", ""): 1.0}
     n_bytes = {("uploads", "read, correct"): float(bench.MIB), ("staged", "fuse"): 2.0 * bench.MIB}

@@ -99,7 +99,7 @@ class ndarray:
             out[...] = _fetched(self)
         else:
             COUNTS.note("downloads", self.nbytes)
-            current_stream().fill_later(out, note(self)._host.copy())
+            (stream or current_stream()).fill_later(out, note(self, stream=stream)._host.copy())
         return out
 
     def set(self, arr, stream=None):
@@ -113,9 +113,8 @@ class ndarray:
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         COUNTS.note("uploads", arr.nbytes)
-        note(self, writes=True)._host[...] = arr
-        if stream is None:
-            current_stream().synchronize()
+        note(self, writes=True, stream=stream)._host[...] = arr
+        current_stream().synchronize() if stream is None else stream.read_later(arr)
 
     def fill(self, value):
         """Fill with one number."""
@@ -238,9 +237,9 @@ def _own(array, host):
     BOOKS.make(host, current_stream().clock)
 
 
-def note(array, *, writes=False):
-    """The same array, after a note in the books that the current stream reads or writes it."""
-    BOOKS.use(array._host, current_stream().clock, writes=writes)
+def note(array, *, writes=False, stream=None):
+    """The same array, after a note in the books that a stream, by default the current one, reads or writes it."""
+    BOOKS.use(array._host, (stream or current_stream()).clock, writes=writes)
     return array
 
 
@@ -346,10 +345,13 @@ def _method(name, text):
     def method(self, *args, **kwargs):
         check_call(name, by_position, by_name, args, kwargs)
         args, hosts = tuple(map(unwrap, args)), {k: unwrap(v) for k, v in kwargs.items()}
+        host = self._host if name == "view" else note(self, writes=result_is_self)._host  # a view is not read
         with np.errstate(all="ignore"):
-            result = getattr(note(self, writes=result_is_self)._host, name)(*args, **hosts)
+            result = getattr(host, name)(*args, **hosts)
         COUNTS.call(name, result, [] if result_is_self else [self._host])
-        return note(kwargs["out"], writes=True) if kwargs.get("out") is not None else wrap(result)
+        if kwargs.get("out") is not None:
+            return note(kwargs["out"], writes=True)
+        return self if name == "astype" and result is self._host else wrap(result)
 
     method.__name__ = name
     setattr(ndarray, name, method)

@@ -5,7 +5,11 @@ device promises: work on one stream is done in order; work on another is done be
 or the device was waited for. CuPy gives freed memory back to the stream on which it was made, at once. So it is a fault
 
 - to read what another stream wrote, or to write what another stream wrote or reads, without having waited for it;
-- to free what a stream other than the one that made it may still read or write.
+- to free what a stream other than the one that made it may still read or write;
+- to change memory of the host from which a copy is made that was not waited for.
+
+A copy to memory of the host happens as late as a device may make it: when its stream, or an event after it, is waited
+for.
 
 Code that has such a fault may give right results a thousand times. ``shim.installed()`` raises :class:`StreamFault`.
 """
@@ -66,6 +70,30 @@ class Books:
         self._clocks = set()
         self._done = {}
         self._faults = []
+        self._later = []
+
+    def later(self, clock, act):
+        """What a stream does with memory of the host after all that it was given: done once it is waited for."""
+        with self._lock:
+            self._step(clock)
+            self._later.append((clock.number, clock.at, act))
+
+    def unchanged(self, clock, host):
+        """A stream copies from memory of the host."""
+        kept, where = host.tobytes(), _where()
+
+        def compare():
+            if host.tobytes() != kept:
+                self._faults.append(f"memory of the host changes before the copy from it is waited for, {_said(where)}")
+
+        self.later(clock, compare)
+
+    def _settle(self):
+        """Do what was waited for."""
+        due = [item for item in self._later if self._done.get(item[0], 0) >= item[1]]
+        self._later = [item for item in self._later if self._done.get(item[0], 0) < item[1]]
+        for _, _, act in due:
+            act()
 
     def make(self, host, clock):
         """Note an array that was made on a stream; views are noted with what they are views of."""
@@ -96,17 +124,19 @@ class Books:
         """The host has waited for this."""
         with self._lock:
             _advance(self._done, reached)
+            self._settle()
 
     def all_done(self):
         """The host has waited for all streams."""
         with self._lock:
             for clock in self._clocks:
                 _advance(self._done, clock.reached())
+            self._settle()
 
     def forget_faults(self):
-        """Drop what was found; returns it."""
+        """Drop what was found, and what was never waited for; returns what was found."""
         with self._lock:
-            faults, self._faults = self._faults, []
+            faults, self._faults, self._later = self._faults, [], []
         return faults
 
     def raise_faults(self):

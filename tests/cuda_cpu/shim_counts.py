@@ -16,6 +16,8 @@ import numpy as np
 # Functions that take memory and do nothing with it, and those that the host must wait for, as shapes depend on values.
 _NOTHING = {"empty", "empty_like", "shape", "size"}
 _WAITS = {"argwhere", "flatnonzero", "nonzero", "unique"}
+# Waits of the array layer, by what they are for.
+_OF_PLACE = {("gpustitch.array.transfer", "on"): "ends", ("gpustitch.array.feed", "take"): "frees"}
 
 
 class Counts:
@@ -23,7 +25,8 @@ class Counts:
 
     Kinds are ``uploads`` and ``downloads``; ``staged``, those of the uploads that the calling thread first copies to
     pinned memory; ``bodies``, launches of raw kernels; ``calls``, launches of the library's
-    own; ``waits`` of the host inside a block of work, and ``ends``, waits for the end of such a block.
+    own; ``waits`` of the host inside a block of work; ``ends``, waits for the end of such a block; ``frees``, waits for
+    a buffer that is used again.
     """
 
     def __init__(self):
@@ -66,8 +69,8 @@ class Counts:
         """Count a wait of the host: at the end of a block of work if the array layer waits there."""
         if self._part_of is not None:
             frame = sys._getframe(2)
-            is_end = frame.f_code.co_name == "on" and frame.f_globals.get("__name__") == "gpustitch.array.transfer"
-            self.note("ends" if is_end else "waits")
+            place = frame.f_globals.get("__name__"), frame.f_code.co_name
+            self.note(_OF_PLACE.get(place, "waits"))
 
     def _asked(self):
         """The part, and the innermost place in gpustitch outside its array layer: file and line."""

@@ -161,19 +161,19 @@ class Stream:
         self.ptr = 0 if null else id(self)
         self.done = True
         self.clock = Clock()
-        self._later = []
 
     def fill_later(self, out, elements):
-        """Memory of the host that is not waited for has its elements when the stream is; nothing useful before."""
+        """Memory of the host has its elements when this copy is waited for; nothing useful before."""
         out.view(np.uint8)[...] = 0xA5
-        self._later.append((out, elements))
+        BOOKS.later(self.clock, lambda: np.copyto(out, elements))
+
+    def read_later(self, host):
+        """A copy from memory of the host, which must not change before the copy is waited for."""
+        BOOKS.unchanged(self.clock, host)
 
     def synchronize(self):
         """Everything is done already, but for copies to the host; the books may count on it from now on."""
         COUNTS.wait()
-        while self._later:
-            out, elements = self._later.pop()
-            out[...] = elements
         BOOKS.done(self.clock.reached())
 
     def use(self):

@@ -21,7 +21,7 @@ from gpustitch.oblique.destripe.lightsheet import (
     destripe_lightsheet,
     line_estimate,
 )
-from gpustitch.oblique.destripe.notch import RowLowPass
+from gpustitch.oblique.destripe.notch import RowLowPass, RowLowPasses
 from gpustitch.oblique.destripe.otsu import otsu, otsu_of_frames
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
@@ -271,3 +271,24 @@ def test_notch(compat, sigma):
         return values
 
     check(lambda values: apply(values.copy()), coefficients, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("width", [33, 64, 300])
+@pytest.mark.parametrize("sigmas", [(3.0,), (3.0, 30.0), (0.5, 1.0), (60.0, 8.0), (9.0, 200.0)])
+def test_notches_of_bands(width, sigmas, compat):
+    """Each band has its own notch, whether the host and the device give the notches one form or not."""
+    coefficients = np.zeros((2 * len(sigmas), 3, 2, -(-width // 32) * 32), np.float32)
+    coefficients[..., :width] = np.random.default_rng(0).normal(size=(*coefficients.shape[:3], width))
+    operators = [RowLowPass.of(width, sigma, compat=compat) for sigma in sigmas]
+
+    def apply(values):
+        RowLowPasses(operators).apply(values)
+        return values
+
+    check(lambda values: apply(values.copy()), coefficients, rtol=1e-5, atol=1e-5)
+    together = apply(coefficients.copy())
+    for number, operator in enumerate(operators):
+        alone = coefficients[2 * number : 2 * number + 2].copy()
+        operator.apply(alone)
+        np.testing.assert_array_equal(together[2 * number : 2 * number + 2], alone)

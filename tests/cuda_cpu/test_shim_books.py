@@ -162,3 +162,37 @@ def test_books_are_those_of_all_orders_that_a_device_may_take(steps):
             clocks[stream].wait_for(events[other][0])
             last[stream] = last[stream] | events[other][1]
     assert bool(books.forget_faults()) == expected
+
+
+@pytest.mark.parametrize("waited", [None, "event", "stream", "device", "earlier event"])
+def test_a_copy_to_the_host_is_there_once_it_or_what_comes_after_is_waited_for(cp, waited):
+    stream, host = cp.cuda.Stream(non_blocking=True), np.zeros(4, np.uint16)
+    with stream:
+        array = to_device(np.arange(4, dtype=np.uint16), DEVICE)
+        earlier = stream.record()
+        array.get(out=host, blocking=False)
+        event = stream.record()
+    {"event": event.synchronize, "stream": stream.synchronize, "device": cp.cuda.Device(0).synchronize,
+     "earlier event": earlier.synchronize, None: bool}[waited]()  # fmt: skip
+    assert (host.tolist() == [0, 1, 2, 3]) == (waited in ("event", "stream", "device"))
+    stream.synchronize()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_memory_of_the_host_that_changes_while_it_is_copied_is_a_fault(waits):
+    def run():
+        with shim.installed() as cp:
+            stream, host = cp.cuda.Stream(non_blocking=True), np.zeros(4, np.uint16)
+            with stream:
+                array = cp.empty(4, np.uint16)
+            array.set(host, stream)
+            if waits:
+                stream.record().synchronize()
+            host[2] = 5
+            stream.synchronize()
+
+    if waits:
+        run()
+    else:
+        with pytest.raises(StreamFault, match=r"memory of the host changes .* at test_shim_books"):
+            run()

@@ -15,7 +15,10 @@ from tests.paths import ROOT
 SOURCES = sorted(path.name for path in (ROOT / "kernels").glob("*.cu"))
 # Most bytes that a thread keeps outside its registers, by body; all others none. All but halve_mode are held to few
 # registers by their launch bounds, so that more blocks run together; halve_mode is so for uint8 on sm_120 alone.
-SPILL_BYTES = {"analyse_low_pass": 36, "blend_bands": 80, "fuse_frames": 88, "fuse_tiles": 60, "halve_mode": 24}
+SPILL_BYTES = {
+    "analyse_low_pass": 36, "blend_bands": 80, "fuse_frames": 88, "fuse_tiles": 60, "halve_mode": 24,
+    "multiply_rows": 4,
+}  # fmt: skip
 # The oldest and the newest have every variant; one in between has each body once. `python -m bench kernel_resources`
 # compiles all for all devices.
 FAMILIES = (75, 90, 120)

@@ -91,22 +91,31 @@ class DcimgFrames:
             raise ParameterError(
                 f"{self.path} has frames 0 to {self.shape[0] - 1}; {start}..{stop - 1} are not all there"
             )
+        shape = stop - start, len(range(self.shape[1])[rows]), len(range(self.shape[2])[columns])
+        out = np.empty(shape, self.dtype)
+        self.read_into(start, stop, rows, columns, out)
+        return out
+
+    def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+        """Like :meth:`read`, into ``out``; rows that are read whole come straight from the disk."""
+        if not (out.flags.c_contiguous and out.dtype == self.dtype and 0 <= start <= stop <= self.shape[0]):
+            out[...] = self.read(start, stop, rows, columns)
+            return
         row_numbers, column_numbers = range(self.shape[1])[rows], range(self.shape[2])[columns]
-        out = np.zeros((stop - start, len(row_numbers), len(column_numbers)), self.dtype)
         if not out.size:
-            return out
+            return
         are_whole = self.header.row_bytes == out.shape[2] * self.dtype.itemsize and column_numbers.step == 1
         spare = None if are_whole else np.empty((len(row_numbers), self.header.row_bytes), np.uint8)
         for place, frame in enumerate(out, start):
             held = int(self._held[place])
             if held < 0:
+                frame[...] = 0
                 continue
             lines = frame.view(np.uint8) if spare is None else spare
             self._read_rows(lines, held, row_numbers)
             if spare is not None:
                 frame[:] = spare[:, : self.shape[2] * self.dtype.itemsize].view(self.dtype)[:, columns]
             self._restore_stamped(frame, held, row_numbers, column_numbers)
-        return out
 
     def _read_rows(self, lines: npt.NDArray[np.uint8], held: int, rows: range) -> None:
         """Fill ``lines`` with whole rows of a frame: with one request if these lie side by side, else one each."""

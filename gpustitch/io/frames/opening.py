@@ -17,7 +17,7 @@ from gpustitch.io.frames.tiff import TiffFormat
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, chosen_of
 from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.io.stacks.numbers import Number
-from gpustitch.model import Frames, part_axis
+from gpustitch.model import Frames, part_axis, read_into
 
 _log = logging.getLogger(__name__)
 
@@ -142,17 +142,29 @@ class Oriented:
         column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
         if not self._swap:
             return self.frames.read(start, stop, row_source, column_source)[:, row_pick, column_pick]
-        return _transposed(self.frames.read(start, stop, column_source, row_source)[:, column_pick, row_pick])
+        sides = (len(range(n)[part]) for n, part in zip(self.shape[1:], (rows, columns), strict=True))
+        out = np.empty((stop - start, *sides), self.dtype)
+        self.read_into(start, stop, rows, columns, out)
+        return out
+
+    def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+        """Like :meth:`read`, into ``out``, where frames are turned to at once."""
+        if self._swap:
+            row_source, row_pick = _source(rows, self.shape[1], self._flip_rows)
+            column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
+            frames = self.frames.read(start, stop, column_source, row_source)
+            _transpose(frames[:, column_pick, row_pick], out)
+        elif self._flip_rows or self._flip_columns:
+            out[...] = self.read(start, stop, rows, columns)
+        else:
+            read_into(self.frames, start, stop, rows, columns, out)
 
 
-def _transposed(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Each frame transposed, a new array; copying a few rows at a time is many times faster than all at once."""
-    n_frames, n_rows, n_columns = frames.shape
-    out = np.empty((n_frames, n_columns, n_rows), frames.dtype)
+def _transpose(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Each frame transposed; copying a few rows at a time is many times faster than all at once."""
     for target, frame in zip(out, frames, strict=True):
-        for row in range(0, n_rows, _TRANSPOSED_ROWS):
+        for row in range(0, len(frame), _TRANSPOSED_ROWS):
             target[:, row : row + _TRANSPOSED_ROWS] = frame[row : row + _TRANSPOSED_ROWS].T
-    return out
 
 
 def _source(wanted: slice, length: int, flipped: bool) -> tuple[slice, slice]:
@@ -192,6 +204,13 @@ class Spread:
         out[there] = read
         return out
 
+    def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+        """Like :meth:`read`, into ``out``."""
+        if 0 <= start <= stop <= self.shape[0] and not self.absent.intersection(range(start, stop)):
+            read_into(self.frames, int(self._before[start]), int(self._before[stop]), rows, columns, out)
+        else:
+            out[...] = self.read(start, stop, rows, columns)
+
 
 class Slice:
     """Frames ``start <= f < stop`` of ``frames``.
@@ -222,3 +241,9 @@ class Slice:
         if not 0 <= start <= stop <= self.shape[0]:
             raise ParameterError(f"frames {start}..{stop - 1} are not among the {self.shape[0]} chosen ones")
         return self.frames.read(self.start + start, self.start + stop, rows, columns)
+
+    def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+        """Like :meth:`read`, into ``out``."""
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise ParameterError(f"frames {start}..{stop - 1} are not among the {self.shape[0]} chosen ones")
+        read_into(self.frames, self.start + start, self.start + stop, rows, columns, out)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.failures import is_lack
-from gpustitch.model import Frames, part_axis
+from gpustitch.model import Frames, part_axis, read_into
 from gpustitch.model.runs import ranges_text
 
 
@@ -70,6 +70,17 @@ class Readable:
         for number in sorted(set(range(start, stop)) - absent):
             self._read_one(number, out[number - start], rows, columns)
         return out
+
+    def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
+        """Like :meth:`read`, into ``out``."""
+        if not self.absent.intersection(range(start, stop)):
+            try:
+                read_into(self.frames, start, stop, rows, columns, out)
+                return
+            except DamagedInputError as error:
+                if not self._skips or is_lack(error):
+                    raise
+        out[...] = self.read(start, stop, rows, columns)
 
     def lose(self, unreadable: Mapping[int, str]) -> None:
         """Learn of frames that an earlier run could not read, and why."""

@@ -16,6 +16,7 @@ from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.margins import edges_of
 from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
@@ -201,11 +202,12 @@ class Correction:
             raise ParameterError(f"pixels of {dtype} cannot keep their type, as {', '.join(_KEPT)} can; {advice}")
         return dtype.newbyteorder("=")
 
-    def apply(self, frame: Array, room: Array | None = None) -> Array:
+    def apply(self, frame: Array, room: Array | None = None, host: Array | None = None) -> Array:
         """The corrected frame (rows, columns), or frames (frames, rows, columns), as an array of `result_type`.
 
         It is computed in float32. Whole numbers are rounded and clipped to the range of their type. The array is new,
-        or may be ``room``, of the shape (frames, rows, columns).
+        or may be ``room``, of the shape (frames, rows, columns). ``host`` has frames of a device on the host, where
+        they are there too: they tell at once what else would be waited for.
 
         Raises
         ------
@@ -229,7 +231,7 @@ class Correction:
         truncate = self.method == "wavelet" and self.wavelet.compat
         dark = 0.0 if self.takes_dark else self.dark
         gain = resident(self._gain, frames)
-        out = flattened(self._destriped(frames), gain, dtype, dark, truncate=truncate, room=room)
+        out = flattened(self._destriped(frames, host), gain, dtype, dark, truncate=truncate, room=room)
         return out if out is room else out.reshape(frame.shape)
 
     def check_values(self, frame: Array) -> None:
@@ -295,7 +297,7 @@ class Correction:
     def _gain(self) -> Array:
         return np.ones((1, 1), np.float32) if self.flat is None else inverse_flat(self.flat)
 
-    def _destriped(self, frames: Array) -> Array:
+    def _destriped(self, frames: Array, host: Array | None) -> Array:
         """The frames (frames, rows, columns) as float32 counts, without stripes; without offset if `takes_dark`.
 
         On a device, frames without stripes stay as they are where the kernel that divides by the flat reads them.
@@ -311,17 +313,24 @@ class Correction:
             return destripe_guarded(
                 frames.astype(np.float32) / np.float32(unit), self.wavelet.notch, self.dark / unit
             ) * np.float32(unit)
-        if frames.dtype.kind != "u" and self.dtype != "keep":
-            frames = xp.maximum(frames, 0)
+        edges = None if host is None or self.method != "lightsheet" else [*map(self._light, edges_of(host))]
+        frames = self._light(frames)
         if self.method == "wavelet":
             destriped = destripe_wavelet(frames, self.wavelet)
             if not self.wavelet.compat:
                 keep_ends(frames, destriped)
             return destriped
-        if self.lightsheet.lightsheet_vs_background < 1:
+        return destripe_lightsheet(frames, self.lightsheet, edges)
+
+    def _light(self, pixels: Array) -> Array:
+        """The pixels as pystripe's and the lightsheet method take them, one by one: none is below no light."""
+        xp = namespace(pixels)
+        if pixels.dtype.kind != "u" and self.dtype != "keep":
+            pixels = xp.maximum(pixels, 0)
+        if self.method == "lightsheet" and self.lightsheet.lightsheet_vs_background < 1:
             # Less than the background holds less than the offset.
-            frames = xp.maximum(frames.astype(np.float32) - np.float32(self.dark), 0)
-        return destripe_lightsheet(frames, self.lightsheet)
+            pixels = xp.maximum(pixels.astype(np.float32) - np.float32(self.dark), 0)
+        return pixels
 
 
 def working_bytes(correction: Correction | None, frames: Frames, n_frames: int) -> int:

@@ -36,24 +36,27 @@ def otsu_of_frames_bytes(frames: Shaped) -> int:
 
 @states(destripe_wavelet)
 def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
-    """The result, the coefficients of all levels of one filter and the finest of another, and a copy of the finest."""
-    n = len_of(images)
+    """The result, the coefficients of all levels of the bands that are filtered, and products of the finest.
+
+    What thresholds are found by is gone before.
+    """
+    is_split = options.sigma1 != options.sigma2
+    n = len_of(images) * (bool(options.sigma1) + bool(options.sigma2) if is_split else 1)
     rows, columns = images.shape[-2:]
     length = wavelet_taps(options.wavelet)[0].shape[1]
     padded = (rows + rows % 2, columns + columns % 2)
     count = options.level or max_level(padded, options.wavelet)
     sizes = [int(level.buffer(n, length, _Counting)) for level in levels_of((rows, columns), length, count)]
     finest = sizes[0] if sizes else 0
-    is_split = options.sigma1 != options.sigma2
     converted = 0 if images.dtype.name in _READ_AS_THEY_ARE else 4
     scaled = 0 if options.one_count == 1 else 8
     checked = 1 if images.dtype.kind == "f" else 0
     counted = otsu_of_frames_bytes(images) if is_split and options.threshold == OTSU else 0
-    return (4 + converted + scaled + checked) * images.size + sum(sizes) + (1 + is_split) * finest + counted
+    return (4 + converted + scaled + checked) * images.size + max(sum(sizes) + finest // 2, counted)
 
 
 @states(destripe_lightsheet)
-def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions) -> int:
+def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions, edges: Any = None) -> int:
     """The result, both grids, and the data of one frame with its own result where a frame has margins."""
     rows, columns = image.shape[-2:]
     frame = rows * columns
@@ -75,7 +78,9 @@ def destripe_guarded_bytes(frames: Shaped, notch: Notch, dark: float) -> int:
 
 
 @states(Correction.apply)
-def corrected_bytes(correction: Correction, frame: Shaped, room: Shaped | None = None) -> int:
+def corrected_bytes(
+    correction: Correction, frame: Shaped, room: Shaped | None = None, host: Shaped | None = None
+) -> int:
     """What destriping takes, or its result and what the flat field makes of it, whichever is more."""
     frames = frame if frame.ndim == 3 else Shaped((1, *frame.shape), frame.dtype)
     dtype = correction.result_type(frames.dtype)

@@ -72,8 +72,8 @@ def levels_of(shape: tuple[int, int], length: int, count: int) -> list[Level]:
 
 
 @kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,), T="images: uint8 uint16 uint32 float32")
-def analyse_image(images: Array, limits: Array, taps: Array, out: Array) -> None:
-    """Low pass and horizontal detail of log(1 + I) of images.
+def analyse_image(images: Array, limits: Array, taps: Array, out: Array, has_low: bool) -> None:
+    """Low pass and horizontal detail of log(1 + I) of images, once or several times with other limits.
 
     Coefficient k along an axis is the sum over m of ``taps[m] * x[2k + 1 - m]``. Odd sizes are first made even by
     repeating the last row or column.
@@ -83,29 +83,32 @@ def analyse_image(images: Array, limits: Array, taps: Array, out: Array) -> None
     images
         Counts (frames, rows, columns), finite.
     limits
-        Least and greatest count of each frame, float32 (frames, 2); other counts are clipped to them.
+        Least and greatest count of each frame, float32 (bands, frames, 2), of one band or two; counts are clipped.
     taps
         Low and high pass of the analysis, float32 (2, F).
     out
-        Coefficients, float32 (frames, rows, 2, columns).
+        Coefficients, float32 (bands * frames, rows, 2, columns), the frames of a band one after another.
+    has_low
+        Whether the low pass is made, or 0.
     """
-    for image, limit, target in zip(images, limits, out, strict=True):
-        _analyse(image, _even((image.shape[0], image.shape[1])), limit, taps, target)
+    for number, (limit, target) in enumerate(zip(limits.reshape(-1, 2), out, strict=True)):
+        image = images[number % len(images)]
+        _analyse(image, _even((image.shape[0], image.shape[1])), limit, taps, target, has_low)
 
 
 @kernel("dwt.cu", tile=(1, 32, None, 32), threads=(256,), T="coefficients: float32")
-def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, columns: int) -> None:
+def analyse_low_pass(coefficients: Array, taps: Array, out: Array, rows: int, columns: int, has_low: bool) -> None:
     """Low pass and horizontal detail of the low pass (``rows``, ``columns``) of the next finer level.
 
     Parameters
     ----------
     coefficients
         Coefficients of the finer level, float32 (frames, at least ``rows``, 2, at least ``columns``).
-    taps, out
+    taps, out, has_low
         As for `analyse_image`.
     """
     for finer, target in zip(coefficients, out, strict=True):
-        _analyse(finer[:rows, 0, :columns], (rows, columns), None, taps, target)
+        _analyse(finer[:rows, 0, :columns], (rows, columns), None, taps, target, has_low)
 
 
 @kernel("dwt.cu", tile=(1, 32, None, 64), threads=(256,), T="coefficients: float32")
@@ -157,7 +160,7 @@ def fill_extended(image: Array, rows: Array, columns: Array, early: int, out: Ar
     out[:, early + stored : len(columns)] = centre[:, columns[early + stored :]]
 
 
-def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Array, out: Array) -> None:
+def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Array, out: Array, has_low: bool) -> None:
     """Coefficients (rows, 2, columns) of an image of ``size``; ``image`` may lack the repeated last row or column.
 
     With ``limits`` the image is log(1 + I) of the clipped counts I.
@@ -180,6 +183,8 @@ def _analyse(image: Array, size: tuple[int, int], limits: Array | None, taps: Ar
         band = out[start : start + BAND]
         product_along_rows(down_rows, half, band.reshape(-1, out.shape[2]), 2 * BLOCK)
         band[:, :, n_columns:] = 0
+        if not has_low:
+            band[:, 0] = 0
     out[n_rows:] = 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,7 @@ class LightsheetOptions:
             )
 
 
-def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
+def destripe_lightsheet(image: Array, options: LightsheetOptions, edges: Sequence[Array] | None = None) -> Array:
     """The image less its stripes along the rows: ``I - min(I, line, weight * background)``.
 
     Windows end where a margin of one value begins (:mod:`gpustitch.oblique.destripe.margins`), as they do at the edges.
@@ -96,6 +97,9 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
         Other dtypes than uint8, uint16, uint32 and float32 are converted to float32.
     options
         Windows, percentile and weight.
+    edges
+        On a device, the edges of the same images on the host (:func:`gpustitch.oblique.destripe.margins.edges_of`), of
+        their dtype, if they are there: what they tell of margins is not waited for.
 
     Returns
     -------
@@ -117,10 +121,11 @@ def destripe_lightsheet(image: Array, options: LightsheetOptions) -> Array:
     images = image if image.ndim == 3 else image[None]
     if images.dtype.name not in _COUNTS:
         images = images.astype(np.float32)
+        edges = None if edges is None else [edge.astype(np.float32) for edge in edges]
     if images.dtype.kind == "f" and not bool(xp.isfinite(images).all()):
         raise DamagedInputError("the image holds NaN or infinity; replace those pixels before destriping")
     out = xp.empty(images.shape, np.float32)
-    regions = data_regions(images)
+    regions = data_regions(images, edges)
     if not any(regions):
         _subtract(images, out, options)
         return out.reshape(image.shape)  # type: ignore[no-any-return]

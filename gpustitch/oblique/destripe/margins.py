@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpustitch.array import Array, namespace
 
 # Thinner margins are a small part of any window; rows alike are then no chance, nor stripes without noise.
@@ -12,16 +14,24 @@ _LEAST_LENGTH_PX = 16
 Region = tuple[slice, slice]
 
 
-def data_regions(frames: Array) -> list[Region | None]:
+def edges_of(frames: Array) -> list[Array]:
+    """The first and last rows, and the first and last columns, of frames (frames, rows, columns)."""
+    return [frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]]
+
+
+def data_regions(frames: Array, edges: Sequence[Array] | None = None) -> list[Region | None]:
     """Rows and columns of each frame (frames, rows, columns) without its margins; None for frames without any.
 
     A margin is at least 4 pixels thick and has one value, and most of the data beside it have others. So the empty
     surroundings of an object are none, nor is all of a frame of one value.
+
+    With ``edges``, those of the same frames on the host (`edges_of`), nothing waits for a device unless one of them has
+    one value.
     """
-    xp = namespace(frames)
     if min(frames.shape) == 0:
         return [None] * len(frames)
-    lines = (frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1])
+    lines = edges_of(frames) if edges is None else edges
+    xp = namespace(*lines)
     if not bool(xp.stack([(line == line[:, :1]).all(axis=1).any() for line in lines]).any()):
         return [None] * len(frames)
     return [_region(frame) for frame in frames]

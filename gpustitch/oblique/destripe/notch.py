@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ _TAIL = 2e-5
 _NEGLIGIBLE = 1e-7
 # Taps on either side for which the CUDA body has room.
 _MOST_REACH = 512
+# On a device, taps take one launch and factors two, with a read and a write of all rows between them: taps may cost so
+# many times more.
+_OF_ONE_LAUNCH = 4
 
 
 def taken_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Array]:
@@ -44,12 +48,14 @@ class RowLowPass:
     - one of ``factors``: the whole operator (width, width);
     - two of ``factors``: a transform to a few frequencies (width, n) and back (n, width).
 
-    All are float32 arrays on the host.
+    All are float32 arrays on the host. Where factors are cheapest, ``as_taps`` is what they do as taps, None if that
+    takes too many.
     """
 
     width: int
     taps: Array | None = None
     factors: tuple[Array, ...] = ()
+    as_taps: Array | None = None
 
     @classmethod
     def of(cls, width: int, sigma: float, *, compat: bool = False) -> RowLowPass:
@@ -57,35 +63,88 @@ class RowLowPass:
         real, imaginary = taken_by_notch(width, sigma, compat=compat)
         basis, weights = _spectrum(width, real, imaginary)
         costs = {"spectrum": 2 * len(weights), "dense": width}
-        if not compat:
-            taps = np.fft.irfft(real, width) if width > 1 else real
-            reach = _reach(taps)
-            if reach <= _MOST_REACH:
-                costs["taps"] = 2 * reach + _BLOCK
+        taps = None if compat else _taps(real, width, _TAIL)
+        if taps is not None:
+            costs["taps"] = len(taps) - 1 + _BLOCK
         best = min(costs, key=lambda name: costs[name])
         if best == "taps":
-            return cls(width, (-taps[np.arange(-reach, reach + 1) % len(taps)]).astype(np.float32))
+            return cls(width, taps)
         inverse = -weights[:, None] * basis.T
         factors = (basis @ inverse,) if best == "dense" else (basis, inverse)
-        return cls(width, factors=tuple(np.ascontiguousarray(f, np.float32) for f in factors))
+        exact = None if compat else _taps(real, width, _NEGLIGIBLE)
+        if exact is not None and len(exact) > _OF_ONE_LAUNCH * costs[best]:
+            exact = None
+        return cls(width, None, tuple(np.ascontiguousarray(f, np.float32) for f in factors), exact)
 
     def apply(self, coefficients: Array) -> None:
         """Replace the rows ``[:, :, 1, :width]`` of coefficients (frames, rows, 2, columns) in place.
 
         The number of columns is a multiple of 32; columns beyond ``width`` stay 0.
         """
-        if self.taps is not None:
-            low_pass_rows(resident(self.taps, coefficients), coefficients, self.width)
-            return
-        columns = coefficients.shape[3]
-        rows = coefficients.reshape(-1, 2 * columns)
-        xp, first, *others = namespace(coefficients), *(resident(factor, coefficients) for factor in self.factors)
-        product = xp.empty((len(rows), first.shape[1]), np.float32)
-        multiply_rows(rows, first, product, columns, 0)
-        if others:
-            multiply_rows(product, others[0], rows, 0, columns)
+        taps, factors = self._as_one_band
+        if taps is not None:
+            low_pass_rows(resident(taps, coefficients), coefficients, self.width)
         else:
-            rows[:, columns : columns + self.width] = product
+            _multiply(coefficients, self.width, factors)
+
+    @functools.cached_property
+    def _as_one_band(self) -> tuple[Array | None, list[Array]]:
+        """Taps and factors as those of one band, kept so that a device gets them once."""
+        return None if self.taps is None else self.taps[None], [factor[None] for factor in self.factors]
+
+
+class RowLowPasses:
+    """The operators of several bands, for coefficients in which the frames of a band follow one another.
+
+    On the host each band takes its cheapest form. On a device all are applied together, in one form if they have one.
+    """
+
+    def __init__(self, operators: Sequence[RowLowPass]) -> None:
+        self._operators = operators
+        each = (operator.as_taps if operator.taps is None else operator.taps for operator in operators)
+        taps = [found for found in each if found is not None]
+        self._taps = _centred(taps) if len(taps) == len(operators) else None
+        alike = self._taps is None and len({len(operator.factors) for operator in operators}) == 1
+        self._factors = [*_filled(operators)] if alike else []
+
+    def apply(self, coefficients: Array) -> None:
+        """Replace rows in place, as `RowLowPass.apply` does."""
+        width, is_device = self._operators[0].width, namespace(coefficients) is not np
+        if is_device and self._taps is not None:
+            low_pass_rows(resident(self._taps, coefficients), coefficients, width)
+        elif is_device and self._factors:
+            _multiply(coefficients, width, self._factors)
+        else:
+            n = len(coefficients) // len(self._operators)
+            for number, operator in enumerate(self._operators):
+                operator.apply(coefficients[number * n : (number + 1) * n])
+
+
+def _centred(taps: Sequence[Array]) -> Array:
+    """Taps of all bands (bands, n): zeros on either side make them as many and change no sum."""
+    most = max(map(len, taps))
+    return np.stack([np.pad(t, (most - len(t)) // 2) for t in taps])
+
+
+def _filled(operators: Sequence[RowLowPass]) -> Iterator[Array]:
+    """First, then second factors of all operators, (bands, n, m): zeros make them as large and change no sum."""
+    for factors in zip(*(operator.factors for operator in operators), strict=True):
+        shape = np.max([factor.shape for factor in factors], axis=0)
+        sides = ([(0, more) for more in shape - factor.shape] for factor in factors)
+        yield np.stack([np.pad(factor, side) for factor, side in zip(factors, sides, strict=True)])
+
+
+def _multiply(coefficients: Array, width: int, factors: Sequence[Array]) -> None:
+    """Multiply the rows of the detail by one factor or two, each (bands, n, m)."""
+    columns = coefficients.shape[3]
+    rows = coefficients.reshape(len(factors[0]), -1, 2 * columns)
+    xp, first, *others = namespace(coefficients), *(resident(factor, coefficients) for factor in factors)
+    product = xp.empty((*rows.shape[:2], first.shape[2]), np.float32)
+    multiply_rows(rows, first, product, columns, 0)
+    if others:
+        multiply_rows(product, others[0], rows, 0, columns)
+    else:
+        rows[:, :, columns : columns + width] = product
 
 
 @kernel("notch.cu", tile=(1, 1, None, None), threads=(128,))
@@ -95,15 +154,16 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
     Parameters
     ----------
     taps
-        float32 (2*reach + 1,), symmetric; ``reach`` is at most 512 and ``width``.
+        Those of each band, float32 (bands, 2*reach + 1), symmetric; ``reach`` is at most 512 and ``width``.
     out
-        Coefficients, float32 (frames, rows, 2, columns); columns are a multiple of 32, and 0 from ``width`` on.
+        Coefficients, float32 (frames, rows, 2, columns); columns are a multiple of 32, and 0 from ``width`` on. As many
+        frames are of each band, one band after another.
     """
-    reach = len(taps) // 2
-    matrix = _convolution_matrix(taps.tobytes())
+    reach = taps.shape[1] // 2
     size, stop = -(-width // _BLOCK) * _BLOCK, reach + width
     extended = np.zeros((_BAND, size + 2 * reach), np.float32)
-    for frame in out:
+    for number, frame in enumerate(out):
+        matrix = _convolution_matrix(taps[number * len(taps) // len(out)].tobytes())
         for start in range(0, len(frame), _BAND):
             rows = frame[start : start + _BAND, 1]
             signal, part = rows[:, :width], extended[: len(rows)]
@@ -114,21 +174,22 @@ def low_pass_rows(taps: Array, out: Array, width: int) -> None:
             rows[:, width:size] = 0
 
 
-@kernel("notch.cu", tile=(64, 64), threads=(256,))
+@kernel("notch.cu", tile=(1, 64, 64), threads=(256,))
 def multiply_rows(x: Array, matrix: Array, out: Array, from_column: int, to_column: int) -> None:
-    """``out[:, to_column : to_column + m] = x[:, from_column : from_column + n] @ matrix``.
+    """``out[..., to_column : to_column + m] = x[..., from_column : from_column + n] @ matrix`` for each band.
 
     A row's result does not depend on the number of rows; a row's result from a device's BLAS does.
 
     Parameters
     ----------
     x, out
-        float32 (rows, columns), not the same array.
+        float32 (bands, rows, columns), not the same array.
     matrix
-        float32 (n, m).
+        float32 (bands, n, m).
     """
-    n, m = matrix.shape
-    out[:, to_column : to_column + m] = matmul_rows(x[:, from_column : from_column + n], matrix)
+    n, m = matrix.shape[1:]
+    for rows, factor, target in zip(x, matrix, out, strict=True):
+        target[:, to_column : to_column + m] = matmul_rows(rows[:, from_column : from_column + n], factor)
 
 
 def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
@@ -143,12 +204,19 @@ def _spectrum(width: int, real: Array, imaginary: Array) -> tuple[Array, Array]:
     return basis[:, kept], weights[kept]
 
 
-def _reach(taps: Array) -> int:
-    """Number of taps on either side of the centre that matter."""
+def _taps(real: Array, width: int, tail: float) -> Array | None:
+    """The operator as taps, without outer ones whose absolute sum is below ``tail``; None if there are too many."""
+    taps = np.fft.irfft(real, width) if width > 1 else real
     half = np.abs(taps[: len(taps) // 2 + 1])
     beyond = 2 * np.cumsum(half[::-1])[::-1]
-    small = np.flatnonzero(beyond < _TAIL)
-    return int(small[0]) if small.size else len(taps) // 2
+    small = np.flatnonzero(beyond < tail)
+    reach = int(small[0]) if small.size else len(taps) // 2
+    if reach > _MOST_REACH:
+        return None
+    found = -taps[np.arange(-reach, reach + 1) % len(taps)]
+    if 2 * reach == len(taps):
+        found[[0, -1]] /= 2  # one sample lies at both ends
+    return found.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)

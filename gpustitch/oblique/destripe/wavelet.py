@@ -30,7 +30,7 @@ from gpustitch.oblique.destripe.dwt import (
     synthesised_band,
     wavelet_taps,
 )
-from gpustitch.oblique.destripe.notch import RowLowPass
+from gpustitch.oblique.destripe.notch import RowLowPass, RowLowPasses
 from gpustitch.oblique.destripe.otsu import thresholds_of_frames
 from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
 
@@ -85,95 +85,110 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
     return out.reshape(images.shape)  # type: ignore[no-any-return]
 
 
-def _destripe(frames: Array, filters: tuple[_BandFilter | None, ...], options: WaveletOptions, out: Array) -> None:
+def _destripe(frames: Array, filters: _Filters | None, options: WaveletOptions, out: Array) -> None:
     """Destripe one batch of frames."""
     xp = namespace(frames)
     if frames.dtype.kind == "f" and not bool(xp.isfinite(frames).all()):
         raise DamagedInputError("an image holds NaN or infinity; replace those pixels before destriping")
-    if not filters:
+    if filters is None:
         out[...] = frames
         return
     if frames.dtype.name not in _READ_AS_THEY_ARE:
         frames = frames.astype(np.float32)
     taps = resident(wavelet_taps(options.wavelet)[1], frames)
-    if len(filters) == 1:
-        limits = _limits(frames, 0.0, math.inf)
-        restore_band(frames, limits, _removed(filters[0], frames, limits), taps, out)
+    if not filters.is_split:
+        limits = resident(_no_limits(len(frames)), frames)
+        restore_band(frames, limits[0], filters.removed(frames, limits), taps, out)
         return
     if options.threshold == OTSU:
         thresholds = thresholds_of_frames(frames)
     else:
         thresholds = xp.full(len(frames), options.threshold, np.float32)
-    foreground = _removed(filters[0], frames, _limits(frames, thresholds, math.inf))
-    background = _removed(filters[1], frames, _limits(frames, 0.0, thresholds))
+    removed = filters.removed(frames, filters.limits(thresholds))
+    bands = iter(removed.reshape(sum(filters.has), len(frames), *removed.shape[1:]))
+    foreground, background = (next(bands) if has else _nothing(frames) for has in filters.has)
     blend_bands(
         frames, thresholds, foreground, background, taps, resident(_SMOOTHING, frames),
-        out, filters[0] is not None, filters[1] is not None, options.crossover,
+        out, *filters.has, options.crossover,
     )  # fmt: skip
 
 
-class _BandFilter:
-    """The notch of one bandwidth for frames of one shape; used by any number of threads at once."""
+class _Filters:
+    """The notches of foreground and background, or of one band, for frames of a shape; for any number of threads.
 
-    def __init__(self, shape: tuple[int, int], sigma: float, options: WaveletOptions) -> None:
+    ``has`` says which of foreground and background are filtered.
+    """
+
+    def __init__(self, shape: tuple[int, int], options: WaveletOptions) -> None:
+        both = options.sigma1, options.sigma2
+        self.is_split = both[0] != both[1]
+        self.has = both[0] > 0, both[1] > 0
+        sigmas = [sigma for sigma, has in zip(both, self.has, strict=True) if has] if self.is_split else both[:1]
         self.taps = wavelet_taps(options.wavelet)
         padded = (shape[0] + shape[0] % 2, shape[1] + shape[1] % 2)
         length = self.taps[0].shape[1]
         self.levels = levels_of(shape, length, options.level or max_level(padded, options.wavelet))
         self.notches = [
-            RowLowPass.of(level.coefficients[1], sigma * level.coefficients[0] / padded[0], compat=options.compat)
+            RowLowPasses(
+                [
+                    RowLowPass.of(
+                        level.coefficients[1], sigma * level.coefficients[0] / padded[0], compat=options.compat
+                    )
+                    for sigma in sigmas
+                ]
+            )
             for level in self.levels
         ]
+        # Of the foreground max(I, t), of the background min(I, t); NaN stands for the threshold t.
+        limits = np.array([[math.nan, math.inf], [0, math.nan]], np.float32)
+        self._limits = np.ascontiguousarray(limits[[*self.has]][:, None])
+        self._is_limit = np.isnan(self._limits)
+
+    def limits(self, thresholds: Array) -> Array:
+        """Least and greatest count of each frame in each band that is filtered, float32 (bands, frames, 2)."""
+        xp, fixed = namespace(thresholds), resident(self._limits, thresholds)
+        return xp.where(resident(self._is_limit, thresholds), thresholds[:, None], fixed)  # type: ignore[no-any-return]
 
     def removed(self, frames: Array, limits: Array) -> Array:
         """The part, negated, that the notches take away from log(1 + I) of the frames clipped to ``limits``.
 
-        It is given as coefficients of the finest level (frames, rows, 2, columns). Their low pass is the part that
-        deeper levels take away. Without any level the array has no rows.
+        It is given as coefficients of the finest level (bands * frames, rows, 2, columns). Their low pass is the part
+        that deeper levels take away. Without any level the array has no rows.
         """
-        xp = namespace(frames)
+        xp, n = namespace(frames), limits.shape[0] * len(frames)
         analysis, synthesis = (resident(taps, frames) for taps in self.taps)
         arrays: list[Array] = []
-        for level, notch in zip(self.levels, self.notches, strict=True):
-            out = level.buffer(len(frames), analysis.shape[1], xp)
+        for number, (level, notch) in enumerate(zip(self.levels, self.notches, strict=True), 1):
+            out = level.buffer(n, analysis.shape[1], xp)
+            # The deepest low pass stays as it is: nothing of it is taken away.
+            has_low = number < len(self.levels)
             if arrays:
-                analyse_low_pass(arrays[-1], analysis, out, *level.shape)
+                analyse_low_pass(arrays[-1], analysis, out, *level.shape, has_low)
             else:
-                analyse_image(frames, limits, analysis, out)
+                analyse_image(frames, limits, analysis, out, has_low)
             notch.apply(out)
             arrays.append(out)
         if not arrays:
-            return _nothing(frames)
-        arrays[-1][:, :, 0] = 0
+            return xp.empty((n, 0, 2, 0), np.float32)  # type: ignore[no-any-return]
         for number in range(len(arrays) - 1, 0, -1):
             synthesise(arrays[number], synthesis, arrays[number - 1], *self.levels[number].shape)
         return arrays[0]
 
 
 @functools.lru_cache(maxsize=8)
-def _filters(shape: tuple[int, int], options: WaveletOptions) -> tuple[_BandFilter | None, ...]:
-    """Filters of foreground and background, None for no filter; one filter if both are equal, none if both are 0."""
-    sigmas = (options.sigma1, options.sigma2)
-    if sigmas == (0, 0):
-        return ()
-    if sigmas[0] == sigmas[1]:
-        return (_BandFilter(shape, sigmas[0], options),)
-    return tuple(_BandFilter(shape, sigma, options) if sigma else None for sigma in sigmas)
-
-
-def _removed(chosen: _BandFilter | None, frames: Array, limits: Array) -> Array:
-    return _nothing(frames) if chosen is None else chosen.removed(frames, limits)
+def _filters(shape: tuple[int, int], options: WaveletOptions) -> _Filters | None:
+    """The notches; None if both bandwidths are 0."""
+    return _Filters(shape, options) if options.sigma1 or options.sigma2 else None
 
 
 def _nothing(frames: Array) -> Array:
     return namespace(frames).empty((len(frames), 0, 2, 0), np.float32)  # type: ignore[no-any-return]
 
 
-def _limits(frames: Array, least: float | Array, most: float | Array) -> Array:
-    """Least and greatest count of each frame, float32 (frames, 2), on the device of the frames."""
-    limits: Array = namespace(frames).empty((len(frames), 2), np.float32)
-    limits[:, 0], limits[:, 1] = least, most
-    return limits
+@functools.lru_cache(maxsize=16)
+def _no_limits(n_frames: int) -> npt.NDArray[np.float32]:
+    """Limits of one band in which counts below 0 count as 0, kept so that a device gets them once."""
+    return np.tile(np.array([0, math.inf], np.float32), (1, n_frames, 1))
 
 
 def _gaussian() -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
-from gpustitch.array.transfer import pinned, sent
+from gpustitch.array.feed import Fed
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.model import Box, PlacedVolume
+from gpustitch.model import Box, PlacedVolume, read_into
 from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.flat.flatfield import N_SHARES
@@ -56,9 +57,7 @@ class Lane:
         self._held: tuple[int, Array] | None = None
         self._coming: tuple[int, Array] | None = None
         self._rooms: list[Array] = []  # of these two, in turn
-        # Raw frames on their way to a device, the first of which is the first to be read.
-        self._raw: tuple[int, npt.NDArray[Any]] | None = None
-        self._coverage = volume.coverage
+        self._coverage = self._at_first = volume.coverage
 
     @property
     def span(self) -> tuple[int, int]:
@@ -76,7 +75,7 @@ class Lane:
         """Make room for the frames that ``start <= f < stop`` needs, with those held; the range still to read."""
         first, end = self.needed(start, stop)
         if first >= end:
-            self._rooms, self._coming, self._raw = [], None, None
+            self._rooms, self._coming = [], None
             return first, first
         most = stop - start + self.reach[1] - self.reach[0]
         with on(device):
@@ -92,41 +91,50 @@ class Lane:
                 kept = max(first, min(at + len(old), end))
                 room[: kept - first] = old[first - at : kept - at]
         self._coming = first, room
-        if device.is_cuda:
-            frames = self.volume.frames
-            shape = (most, *(len(range(n)[part]) for n, part in zip(frames.shape[1:], self._parts, strict=True)))
-            if self._raw is None or len(self._raw[1]) < most:
-                self._raw = kept, pinned(shape, frames.dtype.newbyteorder("="), device)
-            self._raw = kept, self._raw[1]
         return kept, end
 
     def turn(self) -> None:
         """The frames that were read are now those held; the room of those held before is free."""
         self._held, self._coming = self._coming, None
-        self._coverage = self.volume.coverage  # frames may turn out to be damaged when they are read
+        # Frames may turn out to be damaged when they are read. Of those that are read ahead that is not known yet: how
+        # far ahead they are must not show in the result.
+        coverage, end = self.volume.coverage, 0 if self._held is None else self._held[0] + len(self._held[1])
+        known = tuple(f for f in coverage.absent if f < end or f in self._at_first.absent)
+        self._coverage = coverage if known == coverage.absent else dataclasses.replace(coverage, absent=known)
 
     @property
     def _parts(self) -> tuple[slice, slice]:
         """Rows and columns of frames that are read."""
         return (self._rows, self._columns) if self._is_local else (slice(None), slice(None))
 
-    def read_raw(self, start: int, stop: int) -> None:
-        """Read some of the frames that :meth:`advance` asked for, and :meth:`load` will send to a device.
+    @property
+    def raw_shape(self) -> tuple[int, int]:
+        """Rows and columns of frames that are read."""
+        rows, columns = (len(range(n)[part]) for n, part in zip(self.volume.frames.shape[1:], self._parts, strict=True))
+        return rows, columns
 
-        Several threads may read different frames.
-        """
-        assert self._raw is not None
-        first, room = self._raw
+    @property
+    def raw_dtype(self) -> np.dtype[Any]:
+        """Type of pixels that are read."""
+        return self.volume.frames.dtype.newbyteorder("=")
+
+    def raw_bytes(self, n_frames: int) -> int:
+        """At most the bytes of raw frames that a batch of so many f needs."""
+        rows, columns = self.raw_shape
+        return (n_frames + self.reach[1] - self.reach[0]) * rows * columns * self.raw_dtype.itemsize
+
+    def read_raw(self, start: int, stop: int, room: npt.NDArray[Any]) -> None:
+        """Read frames into ``room``, but for those in the spool; several threads may read different frames."""
         for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
             frames = list(run)
             if not is_kept:
-                part = slice(frames[0] - first, frames[-1] + 1 - first)
-                room[part] = self.volume.frames.read(frames[0], frames[-1] + 1, *self._parts)
+                part = slice(frames[0] - start, frames[-1] + 1 - start)
+                read_into(self.volume.frames, frames[0], frames[-1] + 1, *self._parts, room[part])
 
-    def load(self, start: int, stop: int, device: Device) -> tuple[int, int]:
+    def load(self, start: int, stop: int, device: Device, raw: Fed | None = None) -> tuple[int, int]:
         """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
 
-        For a device, :meth:`read_raw` has read them.
+        For a device, ``raw`` has what :meth:`read_raw` has read of them.
 
         Returns how many frames were read, and how many of their pixels were cut off.
         """
@@ -137,7 +145,10 @@ class Lane:
                 self._fetch(frames[0], frames[-1] + 1, device)
             else:
                 n_read += len(frames)
-                n_cut_off += self._read(frames[0], frames[-1] + 1, device)
+                if raw is None:
+                    n_cut_off += self._read(frames[0], frames[-1] + 1)
+                else:
+                    n_cut_off += self._send(frames[0], frames[-1] + 1, start, raw, device)
         return n_read, n_cut_off
 
     def _is_kept(self, frame: int) -> bool:
@@ -154,38 +165,48 @@ class Lane:
         with on(device):
             self._target(start, stop)[...] = to_device(kept, device)
 
-    def _read(self, start: int, stop: int, device: Device) -> int:
-        """Read and correct frames; returns how many pixels were cut off."""
-        target = self._target(start, stop)
-        cut_off, later = 0, []
-        if self._raw is None:
-            raw = self.volume.frames.read(start, stop, *self._parts)
-        else:
-            raw = self._raw[1][start - self._raw[0] : stop - self._raw[0]]
-        # On the host a frame at a time, which stays in the cache meanwhile; a device takes many at once.
-        each = DEVICE_GRAIN.frames if device.is_cuda else 1
+    def _read(self, start: int, stop: int) -> int:
+        """Read and correct frames on the host; returns how many pixels were cut off."""
+        target, cut_off = self._target(start, stop), 0
+        raw = self.volume.frames.read(start, stop, *self._parts)
+        for at in range(stop - start):  # a frame at a time, which stays in the cache meanwhile
+            part = slice(at, at + 1)
+            cut_off += self._put(raw[part], raw[part], start + at, target[part], None)
+        return cut_off
+
+    def _send(self, start: int, stop: int, first: int, raw: Fed, device: Device) -> int:
+        """Send frames to a device, those of ``raw`` from ``first`` on, and correct them there, many at once."""
+        target, later = self._target(start, stop), []
         with on(device):
-            counts = self._counts(target) if device.is_cuda else None
-            for at in range(0, stop - start, each):
-                part = slice(at, at + each)
-                frames = sent(raw[part], device)
-                if self._correction is not None:
-                    # Kernels of a device write whole arrays alone.
-                    room = None if device.is_cuda or not self._is_local else target[part]
-                    frames, more = self._corrected(frames, start + at, room, counts)
-                    cut_off += more
-                    if frames is room:
-                        continue
-                target[part] = frames if self._is_local else frames[:, self._rows, self._columns]
-                if self._keeps:
-                    self._keep(start + at, frames)
+            counts = None if self._correction is None else namespace(target).zeros(N_SHARES, np.uint32)
+            for at in range(0, stop - start, DEVICE_GRAIN.frames):
+                here = slice(at, min(at + DEVICE_GRAIN.frames, stop - start))
+                there = slice(start - first + here.start, start - first + here.stop)
+                with raw.sent(there) as frames:
+                    # Where a device counts the pixels that are cut off, nothing waits for their number.
+                    self._put(frames, raw.host[there], start + at, target[here], counts)
             if counts is not None:
                 later = fetched([counts])
-        return cut_off + sum(int(count.sum()) for count in later)
+        return sum(int(count.sum()) for count in later)
 
-    def _counts(self, like: Array) -> Array | None:
-        """Where a device counts the pixels that are cut off, so that nothing waits for their number."""
-        return None if self._correction is None else namespace(like).zeros(N_SHARES, np.uint32)
+    def _put(self, frames: Array, host: Array, start: int, target: Array, counts: Array | None) -> int:
+        """Correct frames and put them where they go; returns how many pixels were cut off, if none counts them."""
+        cut_off = 0
+        if self._correction is not None:
+            room = self._room_for(frames, target)
+            frames, cut_off = self._corrected(frames, host, start, room, counts)
+            if frames is room:
+                return cut_off
+        target[...] = frames if self._is_local else frames[:, self._rows, self._columns]
+        if self._keeps:
+            self._keep(start, frames)
+        return cut_off
+
+    def _room_for(self, frames: Array, target: Array) -> Array | None:
+        """Where corrected frames are to be made: in their place if that is whole; kernels write whole arrays alone."""
+        if self._keeps or target.shape != frames.shape:
+            return None
+        return target if namespace(target) is np or target.flags.c_contiguous else None
 
     def _keep(self, start: int, frames: Array) -> None:
         """Put what later bands need of whole frames into the spool."""
@@ -193,11 +214,13 @@ class Lane:
         for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
             self._spool.put(number, rows)
 
-    def _corrected(self, frames: Array, start: int, room: Array | None, counts: Array | None) -> tuple[Array, int]:
+    def _corrected(
+        self, frames: Array, host: Array, start: int, room: Array | None, counts: Array | None
+    ) -> tuple[Array, int]:
         """The corrected frames, and how many pixels were cut off: these are added to ``counts`` if that is given."""
         assert self._correction is not None
         try:
-            corrected = self._correction.apply(frames, room)
+            corrected = self._correction.apply(frames, room, host)
         except (DamagedInputError, ParameterError) as error:
             raise type(error)(f"{self.tile.name}, frames {start} to {start + len(frames) - 1}: {error}") from error
         if counts is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty, resident
+from gpustitch.array import Array, Device, empty, namespace, resident
 from gpustitch.oblique.stream.upright import upright
 
 # Frames whose lines fall into different sets of a cache: their distance in memory, modulo a page, is one line.
@@ -70,17 +71,29 @@ class Ring:
 
     def take(
         self,
-        planes: slice,
-        rows: slice,
-        first: int,
+        places: Sequence[tuple[int, int]],
+        first_row: int,
         drift: npt.NDArray[np.int64],
         there: tuple[int, int],
         out: Array,
     ) -> None:
-        """Fill ``out`` (z, y, x): column 0 of plane z is frame ``first - drift[z]``; 0 outside of the frames ``there``.
+        """Fill ``out``, boxes (n, z, y, x) that begin at planes and frames ``places``, and all at one row.
 
-        ``drift`` is that of all planes of the ring; it must not change.
+        Column 0 of plane z of a box at frame ``first`` is frame ``first - drift[z]``; 0 outside of the frames
+        ``there``. ``drift`` is that of all planes of the ring; it must not change.
         """
         begin, stop = (max(0, end - self._first) for end in there)
-        first -= self._first
-        upright(self._frames, resident(drift, out), out, first, begin, stop, planes.start, rows.start)
+        places = [(z, first - self._first) for z, first in places]
+        starts = np.concatenate([first - drift[z : z + out.shape[1]] for z, first in places])
+        low, high = max(begin, int(starts.min())), min(stop, int(starts.max()) + out.shape[3])
+        of_boxes = namespace(out).asarray(np.array(places, np.int64))
+        upright(self._read(low, high), resident(drift, out), of_boxes, out, begin, stop, first_row)
+
+    def _read(self, low: int, high: int) -> list[Array]:
+        """All pieces, in the place of which, where none of the frames ``low <= f < high`` lies, another one stands.
+
+        Such a piece may be made meanwhile, and nothing may read it then.
+        """
+        numbers = range(low // self._piece, -(-max(high, low + 1) // self._piece))
+        read = {number % len(self._frames) for number in numbers}
+        return [frames if n in read else self._frames[min(read)] for n, frames in enumerate(self._frames)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpustitch.errors import MosaicError
+from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import locked_folder
 from gpustitch.io.write.formats import unordered_format
@@ -36,12 +36,14 @@ from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream.bands import Cut, Extents, cut_at, part_axis_of
+from gpustitch.oblique.stream.device_bytes import OnDevice
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.jobs import Runner, Sharing, sweep_units
 from gpustitch.oblique.stream.sheet import drift_of
 from gpustitch.oblique.stream.sweep import (
     BATCH_FRAMES,
     NONE_SWEPT,
+    TOGETHER_BYTES,
     TURNED_FRAMES,
     Sweep,
     Swept,
@@ -53,7 +55,7 @@ from gpustitch.oblique.stream.sweep import (
 from gpustitch.oblique.stream.units import Cutting, PartTarget, Unit
 from gpustitch.oblique.stream.windows import Kept, kept_of
 from gpustitch.running.processes import run_jobs
-from gpustitch.running.progress import SILENT, InSteps, Progress
+from gpustitch.running.progress import SILENT, InSteps, Progress, size_text
 from gpustitch.running.threads import Workers
 
 # A block needs depth * slope more frames than it is wide: neighbours about this wide share most of their frames.
@@ -123,6 +125,8 @@ def plan(
     ------
     MosaicError
         If the tiles do not lean alike.
+    ParameterError
+        If a band takes more than may be taken of a device's memory.
     GpustitchError
         Errors of :func:`gpustitch.oblique.fuse.stage.plan`.
     """
@@ -135,7 +139,7 @@ def plan(
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
-    cut = cut or Cut()
+    cut = _within_device(cut or Cut(), stitch)
     bands, file_bytes = _bands(stitch, slope, cut)
     is_apart = part_axis_of(stitch.mosaic.tiles) is not None
     kept = () if is_apart else tuple(kept_of(stitch.mosaic.tiles, bands))
@@ -145,6 +149,7 @@ def plan(
     memory_bytes = max(map(_memory_of(each, slope, cut.piece, file_bytes), bands))
     if len(units) > 1:
         memory_bytes = len(units) * (memory_bytes + _PROCESS_BYTES)
+    _check_device(stitch, slope, cut, bands, len(units))
     return StreamPlan(replace(stitch, memory_bytes=memory_bytes), slope, bands, cut.piece, kept, units)
 
 
@@ -280,6 +285,29 @@ def _bands(stitch: StitchPlan, slope: float, cut: Cut) -> tuple[tuple[Box, ...],
     return tuple(_band(whole, along, start, stop) for start, stop in found), file_bytes
 
 
+def _within_device(cut: Cut, stitch: StitchPlan) -> Cut:
+    """The cut, into bands for which the device's memory is enough too: a device holds most of what the host would."""
+    most = stitch.device.memory_bytes if stitch.device.is_cuda else None
+    return cut if most is None else replace(cut, most_bytes=min(most, cut.most_bytes or most))
+
+
+def _check_device(stitch: StitchPlan, slope: float, cut: Cut, bands: Sequence[Box], n_units: int) -> None:
+    """ParameterError if the device's memory does not hold what a band takes."""
+    most = stitch.device.memory_bytes
+    if not stitch.device.is_cuda or most is None:
+        return
+    factors = level_factors(stitch.spacing, stitch.options.levels)
+    coarse = sum(1 / math.prod(factor) for factor in factors[1:])
+    drift = drift_of(slope, stitch.shape[0])
+    held = OnDevice(stitch.mosaic.tiles, drift, stitch.dtype, stitch.block_shape, cut.piece, coarse)
+    needed = n_units * max(held.bytes_of(band) for band in bands)
+    if needed > most:
+        raise ParameterError(
+            f"stitching takes {size_text(needed)} of the device's memory, and may take {size_text(most)}; allow more "
+            "(`device_memory_bytes`), or stitch on `device` cpu"
+        )
+
+
 def _nothing(_: int, __: int) -> int:
     return 0
 
@@ -345,7 +373,10 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
-        block = least * band.shape[1] // in_rows if stitch.device.is_cuda else least  # a device is given all rows
+        block = least
+        if stitch.device.is_cuda:  # a device is given all rows, and several boxes at a time
+            of_rows = least * band.shape[1] // in_rows
+            block = max(of_rows, min(TOGETHER_BYTES, of_rows * -(-band.shape[0] // depth)))
         written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
         return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + written
 

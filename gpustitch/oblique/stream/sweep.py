@@ -22,6 +22,7 @@ from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
+from gpustitch.oblique.stream.intake import Intake
 from gpustitch.oblique.stream.lane import Lane
 from gpustitch.oblique.stream.ring import Ring, pieces_of
 from gpustitch.oblique.stream.sheet import along_sheet, box_of, stacked
@@ -30,8 +31,14 @@ from gpustitch.running.threads import Workers
 
 # Frames that are read at a time, and frames that are turned upright at a time: short runs of these cost more.
 BATCH_FRAMES, TURNED_FRAMES = 32, 128
+# Bytes of the boxes that a device puts upright at a time, or of one if that is more: a call costs as much for few.
+TOGETHER_BYTES = 1 << 27
 # Rows turned at a time on the host.
 _TURNED_ROWS = 16
+
+
+# Frames to fetch, and the job that tells how many were read, and how many of their pixels were cut off.
+Load = tuple[int, Future[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -150,57 +157,52 @@ class Sweep:
         n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
-                loads = self._load(pool, self._first)
+                intake = self._intake(pool) if self._device.is_cuda else None
+                loads = self._load(pool, intake, self._first)
                 blocks: list[Future[int]] = []
                 for start in range(self._first, self._end, piece):
                     stop = min(start + piece, self._end)
                     for at in range(start, stop, BATCH_FRAMES):
                         advance(self._loaded(loads))
                         until = min(at + BATCH_FRAMES, stop)
-                        loads = self._load(pool, until)
+                        loads = self._load(pool, intake, until)
                         _wait(self._fuse(pool, at, ring.room(at, until)))
                     n_blocks += _sum(blocks)
                     _wait(self._turn(pool, ring, start, stop))
                     held = None if stop == self._end else stop
-                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(held)]
+                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(held))]
                 if self._first >= self._end:
-                    blocks = [pool.submit(self._emit, ring, box) for box in self._ready(None)]
+                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(None))]
                 n_blocks += _sum(blocks)
             finally:
                 pool.shutdown(cancel_futures=True)
         return n_blocks
 
-    def _load(self, pool: ThreadPoolExecutor, start: int) -> list[tuple[int, Future[tuple[int, int]]]]:
-        """Begin to read the batch that begins at ``start``, if there is one."""
+    def _intake(self, pool: ThreadPoolExecutor) -> Intake:
+        starts = range(self._first, self._end, BATCH_FRAMES)
+        return Intake(pool, self._lanes, [(at, min(at + BATCH_FRAMES, self._end)) for at in starts], self._device)
+
+    def _load(self, pool: ThreadPoolExecutor, intake: Intake | None, start: int) -> list[Load]:
+        """Begin to fetch the batch that begins at ``start``, if there is one."""
         stop = min(start + BATCH_FRAMES, self._end)
         if start >= stop:
             return []
+        wanted = [(lane, *lane.advance(start, stop, self._device)) for lane in self._lanes]
+        if intake is not None:
+            # One thread alone asks a device for arrays that it corrects.
+            return [(sum(end - first for _, first, end in wanted), pool.submit(self._load_on_device, intake, wanted))]
         jobs = []
-        for lane in self._lanes:
-            first, end = lane.advance(start, stop, self._device)
-            if self._device.is_cuda:
-                jobs.append((end - first, self._load_on_device(pool, lane, first, end)))
-                continue
+        for lane, first, end in wanted:
             for at in range(first, end, self._grain.frames):
                 until = min(at + self._grain.frames, end)
                 jobs.append((until - at, pool.submit(lane.load, at, until, self._device)))
         return jobs
 
-    def _load_on_device(self, pool: ThreadPoolExecutor, lane: Lane, first: int, end: int) -> Future[tuple[int, int]]:
-        """Begin to read frames by all threads, and to correct them by the one that alone writes an array on a device.
+    def _load_on_device(self, intake: Intake, wanted: Sequence[tuple[Lane, int, int]]) -> tuple[int, int]:
+        found = [intake.load(lane, first, end, self._device) for lane, first, end in wanted if first < end]
+        return sum(n for n, _ in found), sum(n for _, n in found)
 
-        That one waits for the others, which have begun before it does: the pool takes jobs in order.
-        """
-        each = HOST_GRAIN.frames
-        reads = [pool.submit(lane.read_raw, at, min(at + each, end)) for at in range(first, end, each)]
-
-        def load() -> tuple[int, int]:
-            _wait(reads)
-            return lane.load(first, end, self._device)
-
-        return pool.submit(load)
-
-    def _loaded(self, loads: Sequence[tuple[int, Future[tuple[int, int]]]]) -> int:
+    def _loaded(self, loads: Sequence[Load]) -> int:
         """Wait until the batch is there; returns the number of frames."""
         for _, load in loads:
             n_read, n_cut_off = load.result()
@@ -276,21 +278,38 @@ class Sweep:
         drift = self._work.drift[box.start[0] : box.stop[0]]
         return box.start[2] - int(drift.max()), box.stop[2] - int(drift.min())
 
-    def _emit(self, ring: Ring, box: Box) -> int:
-        """Put a box of whole blocks upright and hand it over; returns the number of blocks."""
-        z, y, _ = box.slices((*self._band.start[:2], 0))
+    def _together(self, boxes: Iterator[Box]) -> Iterator[list[Box]]:
+        """Boxes of one shape and of the same rows, as many as are put upright at a time: one on the host."""
+        alike: dict[Any, list[Box]] = {}
+        for box in boxes:
+            key: Any = box.shape, box.start[1]
+            # One after another, planes of whole blocks are halved as if each box were alone.
+            if not self._device.is_cuda or box.shape[0] % self._work.block_shape[0]:
+                key = box
+            alike.setdefault(key, []).append(box)
+        for found in alike.values():
+            n = max(1, TOGETHER_BYTES // (found[0].size * self._work.dtype.itemsize))
+            yield from (found[at : at + n] for at in range(0, len(found), n))
+
+    def _emit(self, ring: Ring, boxes: Sequence[Box]) -> int:
+        """Put boxes of whole blocks upright and hand them over; returns the number of blocks."""
+        first_row = boxes[0].start[1] - self._band.start[1]
+        places = [(box.start[0] - self._band.start[0], box.start[2]) for box in boxes]
         levels: list[npt.NDArray[Any]] = []
         with on(self._device):
-            out, release = self._blocks.take(box.shape)
-            ring.take(z, y, box.start[2], self._drift, (self._from, self._stop), out)
+            out, release = self._blocks.take((len(boxes), *boxes[0].shape))
+            ring.take(places, first_row, self._drift, (self._from, self._stop), out)
             if self._device.is_cuda:
-                levels = fetched(self._writer.reduced(out))
+                levels = fetched(self._writer.reduced(out.reshape(-1, *out.shape[2:])))
         if levels:
             release()
-            self._writer.write_levels(box, levels)
+            for number, box in enumerate(boxes):
+                parts = (level.reshape(len(boxes), -1, *level.shape[1:])[number] for level in levels)
+                self._writer.write_levels(box, [*parts])
         else:
-            self._writer.write(box, out, release)
-        return math.prod(-(-n // of_block) for n, of_block in zip(box.shape, self._work.block_shape, strict=True))
+            self._writer.write(boxes[0], out[0], release)
+        of_box = (-(-n // of_block) for n, of_block in zip(boxes[0].shape, self._work.block_shape, strict=True))
+        return len(boxes) * math.prod(of_box)
 
 
 def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, advance: Callable[[int], None]) -> Swept:

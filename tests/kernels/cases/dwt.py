@@ -47,24 +47,28 @@ def spoiled(array: Array) -> Array:
     return array
 
 
-def image(shape: tuple[int, int, int], dtype: str, wavelet: str = "db2") -> Callable[[], dict[str, Any]]:
-    """Frames, each with limits of its own, the first with none."""
+def image(
+    shape: tuple[int, int, int], dtype: str, wavelet: str, n_bands: int, has_low: bool
+) -> Callable[[], dict[str, Any]]:
+    """Frames, each with limits of its own in each band, the first with none."""
 
     def arguments() -> dict[str, Any]:
         taps = wavelet_taps(wavelet)[0].copy()
         level = levels_of(shape[1:], taps.shape[1], 1)[0]
-        limits = np.array([[0, np.inf], [90, np.inf], [0, 110.5], [40, 150]], np.float32)[: shape[0]]
+        some = np.array([[0, np.inf], [90, np.inf], [0, 110.5], [40, 150]], np.float32)
+        limits = some[np.arange(n_bands * shape[0]) % 4].reshape(n_bands, shape[0], 2)
         return {
             "images": counts(shape, dtype),
             "limits": limits,
             "taps": taps,
-            "out": spoiled(level.buffer(shape[0], taps.shape[1], np)),
+            "out": spoiled(level.buffer(n_bands * shape[0], taps.shape[1], np)),
+            "has_low": has_low,
         }
 
     return arguments
 
 
-def deeper(frames: int, shape: tuple[int, int], wavelet: str) -> Callable[[], dict[str, Any]]:
+def deeper(frames: int, shape: tuple[int, int], wavelet: str, has_low: bool) -> Callable[[], dict[str, Any]]:
     """The low pass of the first level of images of ``shape``."""
 
     def arguments() -> dict[str, Any]:
@@ -77,6 +81,7 @@ def deeper(frames: int, shape: tuple[int, int], wavelet: str) -> Callable[[], di
             "out": spoiled(level.buffer(frames, taps.shape[1], np)),
             "rows": rows,
             "columns": columns,
+            "has_low": has_low,
         }
 
     return arguments
@@ -112,7 +117,13 @@ SHAPES: list[tuple[int, tuple[int, int], str]] = [
 ]  # fmt: skip
 
 CASES = [
-    *(Case("analyse_image", f"{n}-{d}-{w}", image(n, d, w), atol=TOLERANCE) for n, d, w in IMAGES),
-    *(Case("analyse_low_pass", f"{f}-{n}-{w}", deeper(f, n, w), atol=TOLERANCE) for f, n, w in SHAPES),
+    *(
+        Case("analyse_image", f"{n}-{d}-{w}", image(n, d, w, 1 + k % 2, k % 3 > 0), atol=TOLERANCE)
+        for k, (n, d, w) in enumerate(IMAGES)
+    ),
+    *(
+        Case("analyse_low_pass", f"{f}-{n}-{w}", deeper(f, n, w, k % 3 > 0), atol=TOLERANCE)
+        for k, (f, n, w) in enumerate(SHAPES)
+    ),
     *(Case("synthesise", f"{f}-{n}-{w}", synthesis(f, n, w), atol=TOLERANCE) for f, n, w in SHAPES),
 ]

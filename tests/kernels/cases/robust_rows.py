@@ -18,7 +18,10 @@ TOLERANCE = 2e-5
 def rows_of(
     frames: int, rows: int, windows: int, sigma: float, strength: float, least: float = 0.1, value: float | None = None
 ) -> Callable[[], dict[str, Any]]:
-    """Rows of noise about means of their own, with outliers; weights from ``least`` to 1; or one ``value``."""
+    """Rows of noise about means of their own, with outliers; weights from ``least`` to 1; or one ``value``.
+
+    Every third row has another strength.
+    """
 
     def arguments() -> dict[str, Any]:
         rng = np.random.default_rng(0)
@@ -30,8 +33,8 @@ def rows_of(
             "values": values.astype(np.float32),
             "weights": np.maximum(rng.random(values.shape), least).astype(np.float32),
             "matrix": low_pass_matrix(windows, sigma).copy(),
+            "strengths": np.where(np.arange(rows) % 3 == 1, 0.7 - 0.7 * strength, strength).astype(np.float32),
             "out": np.full(values.shape, np.nan, np.float32),
-            "strength": strength,
         }
 
     return arguments
@@ -40,7 +43,7 @@ def rows_of(
 CASES = [
     Case("robust_low_pass", f"{n}", rows_of(*n), atol=TOLERANCE)
     for n in (
-        (2, 5, 64, 2.0, 1.0), (1, 3, 1, 1.0, 1.0), (1, 1, 33, 0.0, 0.5), (1, 2, 65, 9.0, 0.0), (1, 2, 7, 40.0, 1.0),
+        (2, 5, 64, 2.0, 1.0), (1, 3, 1, 1.0, 1.0), (1, 1, 33, 0.0, 0.5), (2, 4, 65, 9.0, 0.0), (1, 2, 7, 40.0, 1.0),
         (1, 1, 130, 3.0, 1.0, 1e-6), (1, 1, MOST_WINDOWS, 20.0, 1.0), (1, 2, 40, 3.0, 1.0, 0.1, 0.0),
         (1, 2, 40, 3.0, 1.0, 0.1, 4.3),
     )

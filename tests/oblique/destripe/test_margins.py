@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
-from gpustitch.oblique.destripe.margins import data_regions
+from gpustitch.oblique.destripe.margins import data_regions, edges_of
 
 
 def picture(rows, columns, seed=0):
@@ -68,3 +68,28 @@ def test_neither_thin_lines_nor_frames_of_one_value_nor_short_ones_have_margins(
     for frame in (thin, rows, np.full((20, 30), 7), np.zeros((1, 1)), picture(400, 1), np.zeros((9, 0))):
         assert data_regions(frame[None]) == [None]
     assert data_regions(np.zeros((0, 5, 5))) == []
+
+
+@pytest.mark.parametrize(("weight", "dark"), [(2.0, 0.0), (0.4, 300.0)])
+@pytest.mark.parametrize("place", ["top", "left", "dim", None])
+def test_edges_on_the_host_tell_the_same_margins(place, weight, dark):
+    """An edge below the dark offset is of one value once the offset is taken, though it is not before."""
+    job = Correction("lightsheet", lightsheet=LightsheetOptions(15, 20, lightsheet_vs_background=weight), dark=dark)
+    frames = np.stack([picture(40, 50, seed) for seed in range(2)]) + np.uint16(300)
+    if place == "top":
+        frames[1, :9] = 77
+    elif place == "left":
+        frames[0, :, :6] = 0
+    elif place == "dim":
+        frames[1, -8:] = np.random.default_rng(1).integers(1, 200, (8, 50))
+    edges = [job._light(edge) for edge in edges_of(frames)]
+    taken = job._light(frames)
+    assert data_regions(taken, edges) == data_regions(taken)
+    assert (data_regions(taken) != [None] * 2) == (place in ("top", "left") or (place == "dim" and dark > 0))
+    np.testing.assert_array_equal(job.apply(frames, None, frames), job.apply(frames))
+
+
+def test_edges_that_differ_are_believed():
+    """Frames are not looked at again: a device would be waited for."""
+    frames = np.pad(picture(30, 30), 5)[None]
+    assert data_regions(frames, edges_of(picture(40, 40)[None])) == [None]

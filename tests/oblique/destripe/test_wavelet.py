@@ -201,10 +201,10 @@ def cells_near(cells):
     return (ndimage.maximum_filter(cells, 15) > 0).astype(int)
 
 
-def low_pass(rows, sigma, compat):
+def low_pass(rows, sigma, compat, operator=None):
     room = np.zeros((rows.shape[0], 2, -(-rows.shape[1] // 32) * 32), np.float32)
     room[:, 1, : rows.shape[1]] = rows
-    operator = RowLowPass.of(rows.shape[1], sigma, compat=compat)
+    operator = operator or RowLowPass.of(rows.shape[1], sigma, compat=compat)
     operator.apply(room[None])
     return operator, room[:, 1, : rows.shape[1]]
 
@@ -233,6 +233,17 @@ def test_every_kind_of_notch_follows_its_definition(width, sigma, kind, compat):
     if not compat and kind != "any":
         assert kinds[kind]
     np.testing.assert_allclose(rows + taken, notched(rows, sigma, compat), atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [30, 31, 256, 1026])
+@pytest.mark.parametrize("sigma", [2.0, 8.0, 33.0, 64.0])
+def test_taps_do_what_the_factors_do(width, sigma):
+    rows = np.random.default_rng(0).standard_normal((4, width)).astype(np.float32)
+    operator, taken = low_pass(rows, sigma, False)
+    if operator.taps is not None or operator.as_taps is None:
+        pytest.skip("taps are what it has, or too many")
+    _, others = low_pass(rows, sigma, False, RowLowPass(width, operator.as_taps))
+    np.testing.assert_allclose(others, taken, atol=3e-6)
 
 
 @pytest.mark.parametrize("sigma", [5, 40, 400])

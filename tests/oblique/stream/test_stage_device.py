@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpustitch.array import choose_device
+from gpustitch.array import Device, choose_device
+from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.model import Box
 from gpustitch.oblique.deskew.sweep import Grain
@@ -19,6 +20,7 @@ from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import sweep
 from gpustitch.oblique.stream.bands import Cut
 from tests.cuda_cpu import build, shim
+from tests.cuda_cpu.shim_cuda import POOL
 from tests.oblique.stream.test_stage import tile
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
@@ -80,3 +82,37 @@ def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
         # The taps of tiles that overlap are summed in another order: halves round apart.
         apart = np.abs(ours - theirs)
         assert apart.max() <= 1 and np.count_nonzero(apart) < 0.02 * apart.size
+
+
+@pytest.mark.parametrize(
+    ("correction", "shape"),
+    [
+        (None, (150, 96, 40)), (Correction(dark=30.0, flat=np.ones((96, 40), np.float32)), (260, 96, 40)),
+        (Correction("wavelet", WaveletOptions(notch_length_px=20, level=2)), (150, 160, 33)),
+        (Correction("wavelet", WaveletOptions(4, 9, level=2)), (150, 64, 48)),
+        (Correction("lightsheet"), (150, 64, 40)),
+    ],
+)  # fmt: skip
+def test_a_sweep_takes_what_the_plan_allows_it_of_a_device(correction, shape, tmp_path: Path, monkeypatch) -> None:
+    tiles = [tile(shape, 1.0, (0, (shape[1] - 10.5) * k, 3 * k), 5 + k, correction=correction) for k in range(2)]
+    mosaic = PlacedMosaic(tuple(tiles), tiles[0].volume.spacing)
+    stated = []
+    of_band = stream.OnDevice.bytes_of
+    monkeypatch.setattr(
+        stream.OnDevice, "bytes_of", lambda self, band: stated.append(of_band(self, band)) or stated[-1]
+    )
+    with shim.installed():
+        device = choose_device("cuda")
+        how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": 3}
+        plan = stream.plan(mosaic, StitchOptions(tmp_path / "volume", device=device, **how))
+        before = POOL.most_used = POOL.used_bytes()
+        stream.run(plan)
+        taken = POOL.most_used - before
+        (needed,) = stated
+        assert taken <= needed < 3 * taken
+        few, fewer = (Device(device.index, device.why, n) for n in (needed - 1, 1 << 16))
+        stated.clear()
+        bands = stream.plan(mosaic, StitchOptions(tmp_path / "other", device=few, **how)).bands
+        assert len(bands) == len(stated) > 1 and max(stated) < needed
+        with pytest.raises(ParameterError, match="of the device's memory, and may take"):
+            stream.plan(mosaic, StitchOptions(tmp_path / "other", device=fewer, **how))

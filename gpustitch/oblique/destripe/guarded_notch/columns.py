@@ -29,49 +29,80 @@ def running_medians(grid: Array, out: Array, reach: int) -> None:
             median[...] = ndimage.median_filter(column[around], 2 * reach + 1)[inside]
 
 
-@kernel("columns.cu")
-def analyse_columns(grid: Array, taps: Array, out: Array, rows: int) -> None:
-    """Low pass, then high pass of the first ``rows`` rows, both halved: coefficients of one level.
+@kernel("columns.cu", tile=(1, None, 8), threads=(256,))
+def analyse_columns(grid: Array, weights: Array, taps: Array, lows: Array, least: Array, out: Array) -> None:
+    """Low pass and high pass of all levels down the columns, each half of the finer low pass, and their weights.
 
-    Coefficient k is the sum over m of ``taps[i, m] * x[2k + 1 - m]``. Borders are half-sample symmetric.
+    Coefficient k of a level is the sum over m of ``taps[i, m] * x[2k + 1 - m]``. Borders are half-sample symmetric. Its
+    weight is the least one of the four rows in the middle of its filter: what is half in the dark says little.
 
     Parameters
     ----------
-    grid
-        float32 (frames, at least ``rows``, windows).
+    grid, weights
+        float32 (frames, rows, windows).
     taps
         Low and high pass of the analysis, float32 (2, F).
-    out
-        float32 (2, frames, n, windows), n = (rows + F - 1) // 2: the low pass, then the high pass.
+    lows, least, out
+        Low passes, weights and high passes, float32 (frames, n, windows); written. Levels lie in a row, the finest
+        first: ``n`` is the sum of some of `level_rows`.
     """
-    length, n = taps.shape[1], out.shape[2]
-    place = 2 * np.arange(n) + 1
-    for m in range(length):
-        values = grid[:, mirrored(place - m, rows)]
-        for half, tap in zip(out, taps[:, m], strict=True):
+    length, low, weight = taps.shape[1], grid, weights
+    for level in levels_within(grid.shape[1], length, out.shape[1]):
+        halves = lows[:, level], out[:, level]
+        _analyse(low, taps, halves)
+        _least_of_four(weight, least[:, level], length)
+        low, weight = halves[0], least[:, level]
+
+
+def _analyse(grid: Array, taps: Array, halves: tuple[Array, Array]) -> None:
+    """Low pass and high pass of one level."""
+    place = 2 * np.arange(halves[0].shape[1]) + 1
+    for m in range(taps.shape[1]):
+        values = grid[:, mirrored(place - m, grid.shape[1])]
+        for half, tap in zip(halves, taps[:, m], strict=True):
             if m:
                 half += tap * values
             else:
                 np.multiply(values, tap, out=half)
 
 
-@kernel("columns.cu")
-def synthesise_columns(low: Array, high: Array, taps: Array, out: Array, rows: int) -> None:
-    """The first ``rows`` rows of the next finer level, from both halves of a level.
+def _least_of_four(weights: Array, out: Array, length: int) -> None:
+    rows = weights.shape[1]
+    middle = 2 * np.arange(out.shape[1]) + 1 - length // 2
+    parts = [weights[:, np.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
+    np.minimum(np.minimum(parts[0], parts[1]), np.minimum(parts[2], parts[3]), out=out)
 
-    Row i is the sum over k of ``taps[0, i - 2k + F - 2] * low[k]``, and of ``taps[1, ...] * high[k]``.
+
+@kernel("columns.cu", tile=(1, None, 8), threads=(256,))
+def synthesise_columns(details: Array, taps: Array, lows: Array, out: Array) -> None:
+    """The grid of which all levels have these high passes, and the coarsest one no low pass.
+
+    Row i of a level is the sum over k of ``taps[0, i - 2k + F - 2] * low[k]``, and of ``taps[1, ...] * high[k]``.
 
     Parameters
     ----------
-    low, high
-        float32 (frames, at least n, windows), n = (rows + F - 1) // 2.
+    details
+        High passes as `analyse_columns` has them, float32 (frames, n, windows).
     taps
         Low and high pass of the synthesis, float32 (2, F).
+    lows
+        Room for the low passes, of the shape of ``details``; written, but for the coarsest one.
     out
-        float32 (frames, at least ``rows``, windows); its first ``rows`` rows are written.
+        float32 (frames, rows, windows); written.
     """
-    length = taps.shape[1]
-    out[:, :rows] = 0
+    levels = levels_within(out.shape[1], taps.shape[1], details.shape[1])
+    coarsest = details.shape[0], levels[-1].stop - levels[-1].start, details.shape[2]
+    low: Array = np.zeros(coarsest, np.float32)
+    for number in reversed(range(len(levels))):
+        finer = lows[:, levels[number - 1]] if number else out
+        _synthesise(low, details[:, levels[number]], taps, finer)
+        low = finer
+
+
+def _synthesise(low: Array, high: Array, taps: Array, out: Array) -> None:
+    """One level."""
+    length, rows = taps.shape[1], out.shape[1]
+    out[...] = 0
     for first in (0, 1):
         target = out[:, first:rows:2]
         count = target.shape[1]
@@ -82,23 +113,24 @@ def synthesise_columns(low: Array, high: Array, taps: Array, out: Array, rows: i
                 target += row[tap] * values[:, t : t + count]
 
 
-@kernel("columns.cu")
-def least_weights(weights: Array, out: Array, length: int) -> None:
-    """The least weight of the four rows in the middle of the filter of each coefficient of a level.
+def level_rows(rows: int, length: int, count: int) -> list[int]:
+    """Coefficients of each of ``count`` levels of columns of ``rows`` samples, with filters of ``length`` taps."""
+    found: list[int] = []
+    for _ in range(count):
+        rows = (rows + length - 1) // 2
+        found.append(rows)
+    return found
 
-    A coefficient that is half in the dark says little.
 
-    Parameters
-    ----------
-    weights, out
-        Weights of the rows and of the coefficients, float32 (frames, rows, windows) and (frames, n, windows).
-    length
-        Number of taps of the filter.
-    """
-    rows = weights.shape[1]
-    middle = 2 * np.arange(out.shape[1]) + 1 - length // 2
-    parts = [weights[:, np.clip(middle + step, 0, rows - 1)] for step in (-1, 0, 1, 2)]
-    np.minimum(np.minimum(parts[0], parts[1]), np.minimum(parts[2], parts[3]), out=out)
+def levels_within(rows: int, length: int, total: int) -> list[slice]:
+    """Where each level lies among ``total`` coefficients, the finest first."""
+    found: list[slice] = []
+    stop = 0
+    while stop < total:
+        rows = (rows + length - 1) // 2
+        found.append(slice(stop, stop + rows))
+        stop += rows
+    return found
 
 
 @kernel("columns.cu", tile=(1, None, 32), threads=(128,))

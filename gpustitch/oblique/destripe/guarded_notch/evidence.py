@@ -143,10 +143,11 @@ def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
     sums, counted = np.zeros(notch.level), np.full(notch.level, 1e-12)
     for grid, weights in grids:
         matrix = low_pass_matrix(grid.shape[2], np.inf)
-        found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
-        for level, (detail, weight, _) in enumerate(found):
+        found = details(without_tissue(grid, notch.level), weights, notch, notch.level)
+        for level, (detail, weight) in enumerate(found.by_level()):
             most, means = _most_detail(level + 1), np.empty_like(detail)
-            robust_low_pass(np.clip(detail, -most, most), weight, matrix, means, 1.0)
+            whole = np.ones(detail.shape[1], np.float32)
+            robust_low_pass(np.clip(detail, -most, most), weight, matrix, whole, means)
             sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
             counted[level] += weight.sum(dtype=np.float64)
     return sums / counted  # type: ignore[no-any-return]
@@ -161,8 +162,8 @@ def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: 
     if not most_apart:
         return
     # Also where a side is short for a level: there tissue would pass for stripes.
-    found = details(without_tissue(grid, notch.level), weights, notch, at_all_levels=True)
-    for level, (detail, weight, _) in enumerate(found, 1):
+    found = details(without_tissue(grid, notch.level), weights, notch, notch.level)
+    for level, (detail, weight) in enumerate(found.by_level(), 1):
         apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
         most = _most_detail(level)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)

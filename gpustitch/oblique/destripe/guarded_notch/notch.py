@@ -13,8 +13,8 @@ All of it happens on the grid of windows. The gain found there is then applied t
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,8 @@ from gpustitch.oblique.destripe.dwt import wavelet_taps
 from gpustitch.oblique.destripe.guarded_notch.columns import (
     analyse_columns,
     continued,
-    least_weights,
     less_medians,
+    level_rows,
     running_medians,
     synthesise_columns,
 )
@@ -140,24 +140,17 @@ def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array
     step = (starts[-1] - starts[0]) / max(1, len(starts) - 1) or columns
     sigma = notch.length_px / (2 * np.pi) / step
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
-    shapes, kept = [grid.shape[1]], []
-    for number, (detail, weight, low) in enumerate(details(without_tissue(grid, notch.level), weights, notch), 1):
-        strength = notch.strength(number)
-        taken = xp.empty_like(detail) if strength > 0 else xp.zeros_like(detail)
-        if strength > 0:
-            robust_low_pass(detail, weight, matrix, taken, strength)
-        kept.append(taken)
-        shapes.append(low.shape[1])
-    if not kept:
+    count = levels_in(grid.shape[1], notch)
+    if not count:
         return xp.zeros_like(grid)  # type: ignore[no-any-return]
-    taps = resident(wavelet_taps(notch.wavelet)[1], grid)
-    low = xp.zeros_like(kept[-1])
-    for taken, rows in zip(reversed(kept), reversed(shapes[:-1]), strict=True):
-        finer = xp.empty((len(grid), rows, grid.shape[2]), np.float32)
-        synthesise_columns(low, taken, taps, finer, rows)
-        low = finer
+    found = details(without_tissue(grid, notch.level), weights, notch, count)
+    taken, low = xp.empty_like(found.values), xp.empty_like(grid)
+    strengths = resident(_strengths(tuple(found.rows), tuple(notch.strength(n + 1) for n in range(count))), grid)
+    robust_low_pass(found.values, found.weights, matrix, strengths, taken)
+    # The low passes of the analysis are no longer needed.
+    synthesise_columns(taken, resident(wavelet_taps(notch.wavelet)[1], grid), found.lows, low)
     if notch.shadows:
-        return shadows_of(low, 1 << (len(kept) - 1))
+        return shadows_of(low, 1 << (count - 1))
     # Levels have no mean, but shadows among light rows do: most rows of a column are light.
     stripes: Array = xp.empty_like(low)
     less_medians(low, stripes)
@@ -174,24 +167,41 @@ def without_tissue(grid: Array, level: int) -> Array:
     return grid - medians[:, reach : reach + grid.shape[1]]  # type: ignore[no-any-return]
 
 
-def details(
-    grid: Array, weights: Array, notch: Notch, *, at_all_levels: bool = False
-) -> Iterator[tuple[Array, Array, Array]]:
-    """Detail, weights and low pass of each level down the columns, the finest first; none if there are too few rows.
+@dataclass(frozen=True)
+class Details:
+    """What levels down the columns hold: high passes, their weights, and low passes, float32 (frames, n, windows).
 
-    ``at_all_levels`` goes on where there are too few, with what the mirrored borders give.
+    Levels lie in a row, the finest first; ``rows`` has the coefficients of each.
+    """
+
+    values: Array
+    weights: Array
+    lows: Array
+    rows: list[int]
+
+    def by_level(self) -> list[tuple[Array, Array]]:
+        """The high pass and the weights of each level."""
+        stops = np.cumsum(self.rows).tolist()
+        parts = [slice(stop - n, stop) for stop, n in zip(stops, self.rows, strict=True)]
+        return [(self.values[:, part], self.weights[:, part]) for part in parts]
+
+
+def details(grid: Array, weights: Array, notch: Notch, count: int) -> Details:
+    """Details and weights of ``count`` levels, at least one, down the columns.
+
+    Where there are too few rows for a level, its details are what the mirrored borders give.
     """
     xp, taps = namespace(grid), resident(wavelet_taps(notch.wavelet)[0], grid)
-    length, low = taps.shape[1], grid
-    for _ in range(notch.level if at_all_levels else levels_in(grid.shape[1], notch)):
-        rows = low.shape[1]
-        n = (rows + length - 1) // 2
-        both = xp.empty((2, len(grid), n, grid.shape[2]), np.float32)
-        analyse_columns(low, taps, both, rows)
-        finer, weights = weights, xp.empty((len(grid), n, grid.shape[2]), np.float32)
-        least_weights(finer, weights, length)
-        low = both[0]
-        yield both[1], weights, low
+    rows = level_rows(grid.shape[1], taps.shape[1], count)
+    lows, least, values = (xp.empty((len(grid), sum(rows), grid.shape[2]), np.float32) for _ in range(3))
+    analyse_columns(grid, weights, taps, lows, least, values)
+    return Details(values, least, lows, rows)
+
+
+@functools.lru_cache(maxsize=16)
+def _strengths(rows: tuple[int, ...], of_levels: tuple[float, ...]) -> Array:
+    """The strength of each row of all levels, kept so that a device gets them once."""
+    return np.repeat(np.array(of_levels, np.float32), rows)
 
 
 def levels_in(rows: int, notch: Notch) -> int:

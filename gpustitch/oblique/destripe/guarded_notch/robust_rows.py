@@ -17,6 +17,8 @@ _TRUSTED = 0.05
 # A Gaussian is cut off at this many standard deviations.
 _CUT = 4.5
 _LEAST = 1e-20
+# Rows worked on at once: their arrays stay in a core's cache.
+_BAND = 256
 # Under a Gaussian of so many rows' lengths every sample weighs the same, and no wider one does otherwise.
 _WIDEST = 4
 
@@ -38,8 +40,8 @@ def low_pass_matrix(count: int, sigma: float) -> Array:
 
 
 @kernel("robust_rows.cu", tile=(1, 1, None), threads=(64,))
-def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, strength: float) -> None:
-    """Weighted low pass along the rows, in which outliers weigh less; times ``strength``.
+def robust_low_pass(values: Array, weights: Array, matrix: Array, strengths: Array, out: Array) -> None:
+    """Weighted low pass along the rows, in which outliers weigh less; times ``strengths``.
 
     The mean is ``(w v) K / (w K)``. Three times, a value at distance r from it gets the weight
     ``w min(1, 1.5 s / |r|)**2``, s the weighted standard deviation under the same low pass, and the mean is repeated.
@@ -54,14 +56,24 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         Positive, float32, shape of ``values``.
     matrix
         Low pass K, float32 (windows, windows), none negative: `low_pass_matrix`.
+    strengths
+        Factor of the result of each row, float32 (rows,).
     out
         float32, shape of ``values``; not the same array.
-    strength
-        Factor of the result.
     """
-    v, w = (a.reshape(-1, a.shape[2]) for a in (values, weights))
+    for values_of, weights_of, result in zip(values, weights, out, strict=True):
+        for start in range(0, len(strengths), _BAND):
+            band = slice(start, start + _BAND)
+            if strengths[band].any():
+                mean = _robust_mean(values_of[band], weights_of[band], matrix)
+                np.multiply(mean, strengths[band, None], out=result[band])
+            else:
+                result[band] = 0
+
+
+def _robust_mean(v: Array, w: Array, matrix: Array) -> Array:
     known = total = matmul_rows(w, matrix)
-    mean = matmul_rows(w * v, matrix) / total
+    mean: Array = matmul_rows(w * v, matrix) / total
     changed = w
     for _ in range(_ITERATIONS):
         residual = v - mean
@@ -70,4 +82,4 @@ def robust_low_pass(values: Array, weights: Array, matrix: Array, out: Array, st
         total = matmul_rows(changed, matrix)
         mean = matmul_rows(changed * v, matrix) / total
     mean *= known * known / (known * known + np.float32(_TRUSTED**2))
-    np.multiply(mean.reshape(out.shape), np.float32(strength), out=out)
+    return mean

@@ -12,7 +12,8 @@ from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix
 
 def low_passed(values, weights, sigma, strength=1.0):
     out = np.full_like(values, np.nan)
-    robust_low_pass(values, weights, low_pass_matrix(values.shape[2], sigma), out, strength)
+    strengths = np.full(values.shape[1], strength, np.float32)
+    robust_low_pass(values, weights, low_pass_matrix(values.shape[2], sigma), strengths, out)
     return out
 
 
@@ -87,3 +88,11 @@ def test_a_row_that_is_dark_all_along_says_little():
 @pytest.mark.parametrize("sigma", [1e3, 1e9, 1e300])
 def test_a_gaussian_wider_than_all_rows_is_a_mean(sigma):
     np.testing.assert_allclose(low_pass_matrix(7, sigma), np.full((7, 7), 1 / 7), rtol=1e-5)
+
+
+def test_rows_have_strengths_of_their_own():
+    rng = np.random.default_rng(3)
+    values, weights = (rng.random((2, 5, 40)).astype(np.float32) for _ in range(2))
+    strengths, out = np.array([0.5, 0, 1, 0, 2], np.float32), np.full_like(values, np.nan)
+    robust_low_pass(values, weights, low_pass_matrix(40, 2.0), strengths, out)
+    np.testing.assert_allclose(out, strengths[:, None] * low_passed(values, weights, 2.0), rtol=1e-6)
