@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +79,7 @@ def trust_in_sections(expected: Expected, lags: int, alone: npt.NDArray[np.bool_
 
 
 def check_evidence(
-    half_strip: Floats, least: float, weights: Floats | None, pair_weights: Floats | None, said_by: Sequence[Path]
+    half_strip: Floats, least: float, weights: Floats | None, pair_weights: Floats | None, said_by: Sequence[object]
 ) -> None:
     """Raise AlignmentError if similarities above ``least`` and weights, ``said_by`` files, leave no pair."""
     beside = half_strip[:, 1:]
