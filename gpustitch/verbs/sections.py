@@ -47,9 +47,12 @@ class Similarity:
     ----------
     half_strip
         float64 (n, max_lag + 1): ``[i, d]`` is the similarity of sections i and i + d, NaN where there is none.
+    in_plane_px
+        float64 (n,): how long structures are within the sections, smooth along the series; None if that is not known.
     """
 
     half_strip: Floats
+    in_plane_px: Floats | None = None
 
     @property
     def max_lag(self) -> int:
@@ -103,7 +106,8 @@ def similarity(
     options = SimilarityOptions(
         max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass, **_source(sections, how)
     )
-    return Similarity(similarity_stage.run(similarity_stage.plan(options), TOLD).half_strip)
+    found = similarity_stage.run(similarity_stage.plan(options), TOLD)
+    return Similarity(found.half_strip, found.in_plane_px)
 
 
 def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
         if rest:
             raise ParameterError(f"`{next(iter(rest))}` says how images are compared, but similarities are given")
         found = dataclasses.replace(estimate, max_lag=min(max_lag or sections.max_lag, sections.max_lag))
-        result = estimate_positions(sections.half_strip, found)
+        result = estimate_positions(sections.half_strip, found, in_plane_px=sections.in_plane_px)
         tell_fit(result, found, set(undefined_planes(sections.half_strip)), TOLD)
         return result
     options = ZSpacingOptions(max_lag=max_lag, estimate=estimate, **_source(sections, rest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import gpustitch as gs
 from gpustitch.errors import GpustitchWarning, ParameterError
@@ -48,6 +49,15 @@ def test_z_positions_of_planes_are_those_of_their_similarity(library):
     assert gs.find_faults(alike, again) == gs.find_faults(alike, again.positions)
     direct = estimate_positions(alike.half_strip[:, :4], EstimateOptions(max_lag=3))
     np.testing.assert_array_equal(gs.z_positions(alike, 3).positions, direct.positions)
+
+
+def test_similarities_keep_what_planes_tell_of_their_structures():
+    blurred = np.stack([gaussian_filter(np.float32(plane), 2 * n / 50) for n, plane in enumerate(series(4, 50))])
+    found, alike = gs.z_positions(blurred, 5, register="off"), gs.similarity(blurred, 5, register="off")
+    assert alike.in_plane_px.shape == (50,) and found.texture_ratio > 1.25
+    again = gs.z_positions(alike)
+    assert again.texture_ratio == found.texture_ratio and again.assumed == found.assumed
+    np.testing.assert_allclose(again.positions, found.positions, atol=1e-6)
 
 
 def test_z_positions_takes_options_of_both_kinds(tmp_path):
