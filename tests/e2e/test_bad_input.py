@@ -132,7 +132,10 @@ def test_existing_output_is_kept_unless_told(channel: Path, tmp_path: Path) -> N
     (out / "precious").write_text("data")
     arguments = ("pipeline", channel, "--output", out, "--window-size", "3,3,3", *PLAIN)
     assert "--overwrite" in fail(7, *arguments)
+    # Nobody means a folder that holds no output to be removed.
+    assert "no file that marks an output" in fail(8, *arguments, "--overwrite")
     assert (out / "precious").read_text() == "data"
+    (out / "run.json").write_text("{}")
     succeed(*arguments, "--overwrite")
     assert (out / "volume/info").exists() and not (out / "precious").exists()
 

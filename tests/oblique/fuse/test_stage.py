@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gpustitch.errors import InputMissingError, MosaicError, OutputExistsError, ParameterError
+from gpustitch.errors import InputMissingError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.write.precomputed import PrecomputedWriter
@@ -273,8 +273,11 @@ def test_bad_options_are_refused_before_anything_is_written(tree: Path, tmp_path
     (output / "mine").touch()
     with pytest.raises(OutputExistsError):
         plan_tree(TreeOptions(tree), StitchOptions(output))
+    with pytest.raises(OutputError, match="marks an output"):
+        stitched(tree, output, overwrite=True)
+    (output / "info").touch()
     stitched(tree, output, overwrite=True)
-    assert (output / "info").exists()
+    assert (output / "info").read_text()
     assert not (output / "mine").exists()
 
 
