@@ -85,7 +85,7 @@ class PyramidWriter(ABC):
         Wait until every file is on the disk, and keep checksums in the record. A failing disk is then noticed, and a
         volume with its name is whole even after a power cut.
     write_empty
-        Write chunks of zeros too, for readers that refuse a volume without them.
+        Write chunks of zeros too, for readers to which a missing chunk is an error.
     journal
         Where each finished file is noted. Files that an earlier run has noted are kept: :meth:`missing` tells which
         blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run. With a
@@ -346,8 +346,8 @@ class PyramidWriter(ABC):
 
     def _is_whole(self, box: Box) -> bool:
         """Whether a box of level 0 consists of whole files."""
-        sides = zip(box.start, box.stop, self.file_shapes[0], self.shape, strict=True)
-        return all(first % n == 0 and (stop % n == 0 or stop == size) for first, stop, n, size in sides)
+        ends = zip(box.start, box.stop, self.file_shapes[0], self.shape, strict=True)
+        return all(start % unit == 0 and (stop % unit == 0 or stop == size) for start, stop, unit, size in ends)
 
     def _check(self, box: Box, voxels: npt.NDArray[Any] | None) -> None:
         check_given(self.path, box, voxels, self.block_shape, self.shape, self.dtype)

@@ -126,8 +126,7 @@ def place_opened(
         slant = slant_of(volumes[0], volumes[0].spacing) if found.slant is None else found.slant
         more = slant_of(volumes[0], spacing) - slant
         origins = {name: slanted(px, more) for name, px in origins.items()}
-        error_um = found.standard_error_um
-        sigma_px = {t.name: _in_px(error_um[t.stage_um], spacing) for t in mosaic.tiles if t.stage_um in error_um}
+        sigma_px = found.placement(spacing).sigma_px
         if found.is_unaligned:
             note = f"UNALIGNED: no overlap gave a link, {alignment} holds the stage's positions"
     placed = place(mosaic, volumes, origins, spacing, sigma_px)
@@ -279,12 +278,9 @@ def _aligned(mosaic: Mosaic, origin_um: Mapping[UmXYZ, UmXYZ], spacing: Spacing,
     check_aligned(mosaic, origin_um, file)
     origins = {}
     for tile in mosaic.tiles:
-        origins[tile.name] = _in_px(origin_um[tile.stage_um], spacing)
+        x_um, y_um, z_um = origin_um[tile.stage_um]
+        origins[tile.name] = (z_um / spacing.z_um, y_um / spacing.y_um, x_um / spacing.x_um)
     return origins
-
-
-def _in_px(um: UmXYZ, spacing: Spacing) -> PxZYX:
-    return um[2] / spacing.z_um, um[1] / spacing.y_um, um[0] / spacing.x_um
 
 
 def _stop(tile: PlacedVolume) -> ZYX:

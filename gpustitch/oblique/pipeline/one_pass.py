@@ -99,7 +99,7 @@ def made(work: Work, progress: Parts) -> Made:
             cut = replace(work.cut, file_bytes=file_bytes)
             planned = stream.plan(at, stitching, source=source, cut=cut, n_units=n, least_units=least)
         if len(planned.units) <= len(work.tiles[0].device.others):
-            progress.warn(f"only {len(planned.units)} of the devices are of use: the volume has too few files to share")
+            progress.warn(f"only {len(planned.units)} of the devices are of use: few files to share, or little memory")
         stitched = stream.run(planned, progress, work.run.journal, work.run.scratch, run)
     lost = {tile.name: Lost.of(job.frames) for tile, job in zip(mosaic.tiles, work.tiles, strict=True)}
     for job, of_tile in zip(work.tiles, lost.values(), strict=True):
