@@ -155,28 +155,35 @@ def pattern_bytes(n_rows: int, n_columns: int) -> int:
 def _drawn(
     views: Mapping[str, CameraView], stage_um: Mapping[str, UmXYZ], count: int, apart_um: float = 0.0
 ) -> tuple[list[_Sample], ...]:
-    """About so many frames of each half of the tiles, spread over them; frames of a tile are ``apart_um`` apart.
-
-    The halves are every other row of tiles, or every other tile of one row.
-    """
-    names = sorted(views, key=lambda name: tuple(reversed(stage_um[name])))
-    room = {
-        n: max(1, int(v.coverage.n_frames * v.spacing.x_um / apart_um)) if apart_um else count for n, v in views.items()
-    }
-    lines = {place: i for i, place in enumerate(dict.fromkeys(stage_um[name][1:] for name in names))}
-    number = [lines[stage_um[n][1:]] if len(lines) > 1 else i for i, n in enumerate(names)]
-    halves = []
-    for half in (0, 1):
-        members = [n for n, i in zip(names, number, strict=True) if i % 2 == half]
-        members = members[:: -(-len(members) // count)]
-        each = -(-count // len(members))
-        halves.append(
-            [s for i, n in enumerate(members) for s in _spread(n, views[n].coverage, min(each, room[n]), i + half / 2)]
-        )
-    first, second = halves
+    """About so many frames of each half of the tiles, spread over them; frames of a tile are ``apart_um`` apart."""
+    first, second = (
+        list(_of_half(views, members, number / 2, count, apart_um))
+        for number, members in enumerate(_halves_of({name: stage_um[name] for name in views}))
+    )
     taken = np.array([_place(views, stage_um, s) for s in first]).reshape(-1, 3)
     apart = [np.abs(taken - _place(views, stage_um, s)).max(axis=1).min(initial=math.inf) for s in second]
     return first, [s for s, um in zip(second, apart, strict=True) if um > _APART_UM]
+
+
+def _halves_of(stage_um: Mapping[str, UmXYZ]) -> tuple[list[str], list[str]]:
+    """Every other row of tiles and the rest, or every other tile of one row; each in the order of their places."""
+    names = sorted(stage_um, key=lambda name: tuple(reversed(stage_um[name])))
+    rows = list(dict.fromkeys(stage_um[name][1:] for name in names))
+    numbers = [rows.index(stage_um[name][1:]) if len(rows) > 1 else i for i, name in enumerate(names)]
+    first, second = ([n for n, i in zip(names, numbers, strict=True) if i % 2 == half] for half in (0, 1))
+    return first, second
+
+
+def _of_half(
+    views: Mapping[str, CameraView], members: Sequence[str], begin: float, count: int, apart_um: float
+) -> Iterator[_Sample]:
+    """About so many frames of some tiles, as evenly as can be."""
+    members = members[:: -(-len(members) // count)]
+    each = -(-count // len(members))
+    for number, name in enumerate(members):
+        coverage, step_um = views[name].coverage, views[name].spacing.x_um
+        room = max(1, int(coverage.n_frames * step_um / apart_um)) if apart_um else count
+        yield from _spread(name, coverage, min(each, room), number + begin)
 
 
 def _spread(name: str, coverage: Coverage, count: int, nth: float) -> Iterator[_Sample]:
