@@ -94,7 +94,9 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
         measure(frame, apply(frame), dark=chosen.dark, background_removed=chosen.method == "lightsheet")
         for frame in frames
     ]
-    return Judged(chosen, choice, replace(combined(measures), is_destriped=chosen.destripes))
+    # Lines that are left on purpose are no stripes that should be fewer.
+    is_destriped = chosen.destripes and not (choice is not None and choice.lines_end)
+    return Judged(chosen, choice, replace(combined(measures), is_destriped=is_destriped))
 
 
 def brightest(frames: Iterable[HostArray], count: int = N_FRAMES) -> list[HostArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,18 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Vessels:
+    """Dark tubes along the rows, or bright fibres, that end in the frame; ``tilt_deg`` is the spread of angles."""
+
+    count: int = 20
+    lengths_px: tuple[float, float] = (100, 300)
+    depth: float = 0.5
+    width: float = 5.0
+    bright: bool = False
+    tilt_deg: float = 0.0
+
+
+@dataclass(frozen=True)
 class Score:
     """Truth about a correction, in % of the light.
 
@@ -80,6 +92,42 @@ def scene(spec: SceneSpec) -> Scene:
         raw[margin] = 0
         ideal, cells = np.where(margin, 0, ideal), np.where(margin, 0, cells)
     return Scene(spec, raw, ideal, cells, gain, places)
+
+
+def with_vessels(spec: SceneSpec, vessels: Vessels) -> Scene:
+    """The scene with vessels in its tissue, under the same stripes."""
+    of, rng = scene(spec), np.random.default_rng(spec.seed + 5000)
+    logarithm = np.zeros((spec.rows, spec.columns))
+    for _ in range(vessels.count):
+        length, row, column = (rng.uniform(*span) for span in (vessels.lengths_px, (0, spec.rows), (0, spec.columns)))
+        angle = np.deg2rad(rng.normal(0, 1) * vessels.tilt_deg)
+        reach = int(2 * vessels.width + length / 2 * abs(np.sin(angle)))
+        top = max(0, int(row) - reach)
+        box = logarithm[top : int(row) + reach + 1]
+        y, x = np.mgrid[top : top + len(box), : spec.columns]
+        along = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
+        aside = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
+        profile = np.exp(-0.5 * (aside * _FWHM / (vessels.width * rng.uniform(0.7, 1.3))) ** 2)
+        profile /= 1 + np.exp((np.abs(along) - length / 2) / 4)
+        box += np.log1p(vessels.depth * profile) if vessels.bright else np.log1p(-vessels.depth * profile)
+    return _seen(of, of.ideal * np.exp(logarithm), of.gain)
+
+
+def leaning(spec: SceneSpec, degrees: float) -> Scene:
+    """The scene with stripes that lean, down to the right by so much; ``spec`` has gains of whole rows."""
+    of, margin = scene(replace(spec, amplitude=0.0)), 200
+    longer = replace(spec, rows=spec.rows + 2 * margin)
+    rows = _gain(np.random.default_rng(spec.seed), longer)[:, 0]
+    y, x = np.mgrid[: spec.rows, : spec.columns]
+    places = y + margin - (x - spec.columns / 2) * np.tan(np.deg2rad(degrees))
+    return _seen(of, of.ideal, np.interp(places, np.arange(len(rows)), rows))
+
+
+def _seen(of: Scene, ideal: Floats, gain: Floats) -> Scene:
+    """The scene with other light, by a camera of 16 bits."""
+    light = ideal * gain
+    light += np.random.default_rng(of.spec.seed + 1).normal(size=light.shape) * np.sqrt(2.17 * light + 9) + of.spec.dark
+    return replace(of, raw=np.clip(np.rint(light), 0, 65535).astype(np.uint16), ideal=ideal, gain=gain)
 
 
 def score(of: Scene, corrected: npt.NDArray[np.floating]) -> Score:

@@ -28,6 +28,8 @@ _LEAST_ROWS = 8
 _LEAST_COMPARED = 2
 # Rows of stripes more skewed than this may be shadows among rows of full light.
 _SKEWED = -0.5
+# Lines that lean and hold at least this part of the energy of all lines are stripes.
+_LEAST_LEANING = 0.5
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
@@ -48,7 +50,9 @@ class Choice:
     """The notch chosen, None if the frames hold no stripes, and all that were tried.
 
     ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light. ``is_too_small``
-    says that such frames cannot tell stripes from tissue.
+    says that such frames cannot tell stripes from tissue. ``lines_end`` says that most lines along the rows end within
+    half a frame, which are left, and ``takes_ends`` that some do, which the notch takes. ``lean_deg`` is the angle of
+    lines that go on but lean, positive where they run down to the right.
     """
 
     notch: Notch | None
@@ -56,6 +60,9 @@ class Choice:
     trials: tuple[Trial, ...]
     n_frames: int
     is_too_small: bool = False
+    lines_end: bool = False
+    takes_ends: bool = False
+    lean_deg: float = 0.0
 
     def correction(self, correction: Correction) -> Correction:
         """The correction with the chosen filter."""
@@ -87,18 +94,36 @@ class Choice:
             f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
             for t in self.trials
         ]
+        if self.takes_ends and self.notch is not None:
+            rows.append(
+                "  some lines end within the frames or bend: streaks, or tissue along the rows. This notch takes them, "
+                f"`notch_length_px` {LENGTHS_PX[0]:.0f} leaves them"
+            )
         return (head, *rows)
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What users should be warned of."""
-        if not self.is_too_small:
-            return ()
-        said = (
-            f"the frames are too small to tell stripes from tissue, for which short wavelets need {2 * WINDOW_PX} rows "
-            "and columns, so no stripes are removed: give `notch_length_px` to remove them all the same"
-        )
-        return (said,)
+        return tuple(self._cautions())
+
+    def _cautions(self) -> Iterator[str]:
+        if self.is_too_small:
+            yield (
+                "the frames are too small to tell stripes from tissue, for which short wavelets need "
+                f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them all "
+                "the same"
+            )
+        if self.lines_end:
+            yield (
+                "lines along the rows end within the frames, as vessels, fibres and bent streaks do: they are left as "
+                f"they are; give `notch_length_px`, such as {LENGTHS_PX[-1]:.0f}, to remove them too"
+            )
+        if self.lean_deg:
+            lean, side = abs(self.lean_deg), "counter-clockwise" if self.lean_deg > 0 else "clockwise"
+            yield (
+                f"stripes lean {lean:.1f} degrees against the rows, along which they are removed: more of them goes if "
+                f"the frames are turned by {lean:.1f} degrees {side}"
+            )
 
     @property
     def record(self) -> dict[str, Any]:
@@ -106,6 +131,9 @@ class Choice:
         return {
             "frames": self.n_frames,
             "stripes": round(self.stripes, _DIGITS),
+            "lines_end": self.lines_end,
+            "takes_lines_that_end": self.takes_ends,
+            "lean_deg": round(self.lean_deg, 3),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
                 _notch_record(t.notch)
@@ -148,26 +176,45 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
     levels = _levels(frames[0].shape[0])
     whole = windows.likeness(levels[-1], wavelet)
+    is_too_small = whole.n_levels < _LEAST_COMPARED
+    lines_end, lean_deg = _ends_or_leans(windows, whole, wavelet)
+    if lines_end:
+        whole = windows.likeness(levels[-1], wavelet, far=True)
     stripes = whole.stripes()
-    trials = tuple(_trials(windows, whole, levels, wavelet)) if stripes**0.5 >= _NO_STRIPES else ()
-    return Choice(
-        _mildest(trials, stripes), stripes**0.5, trials, len(frames), is_too_small=whole.n_levels < _LEAST_COMPARED
-    )
+    trials = tuple(_trials(windows, whole, levels, wavelet, far=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
+    chosen = _mildest(trials, stripes)
+    takes_ends = False
+    if chosen is not None and chosen.length_px < LENGTHS_PX[0] and not (lines_end or lean_deg):
+        takes_ends = windows.lines_end(whole, wavelet, replace(chosen, length_px=LENGTHS_PX[0]))
+    return Choice(chosen, stripes**0.5, trials, len(frames), is_too_small, lines_end, takes_ends, lean_deg)
 
 
-def _trials(windows: Windows, whole: Likeness, levels: Sequence[int], wavelet: str) -> Iterator[Trial]:
-    """All notches on the windows; those for shadows only if the rows are as skewed as shadows are."""
+def _ends_or_leans(windows: Windows, whole: Likeness, wavelet: str) -> tuple[bool, float]:
+    """Whether most lines surely end within half a frame, and the angle of lines that only leave their row."""
+    if not (any(whole.strengths) and windows.lines_end(whole, wavelet)):
+        return False, 0.0
+    lean = windows.lean(len(whole.rows))
+    goes_on = lean.covariance >= _LEAST_LEANING * whole.stripes()
+    return not goes_on, lean.degrees if goes_on else 0.0
+
+
+def _trials(windows: Windows, whole: Likeness, levels: Sequence[int], wavelet: str, *, far: bool) -> Iterator[Trial]:
+    """All notches on the windows; those for shadows only if the rows are as skewed as shadows are.
+
+    With ``far``, what is alike over half a frame is stripes, and a notch is as long as the frame if one is.
+    """
     strengths = tuple(round(strength, 3) for strength in whole.strengths)
-    notches = [
-        Notch(length, level, wavelet, strengths[:level]) for level, length in itertools.product(levels, LENGTHS_PX)
-    ]
+    whole_rows = tuple(length for length in LENGTHS_PX if length >= windows.columns) or LENGTHS_PX[:1]
+    lengths = whole_rows if far else LENGTHS_PX
+    notches = [Notch(length, level, wavelet, strengths[:level]) for level, length in itertools.product(levels, lengths)]
     deeper = _one_more(strengths)
-    shadows = [Notch(length, levels[-1], wavelet, deeper, shadows=True) for length in LENGTHS_PX]
-    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
+    shadows = [Notch(length, levels[-1], wavelet, deeper, shadows=True) for length in lengths]
+    # Tissue that ends within the frame may be as skewed as shadows are.
+    if not far and windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
         notches += shadows
     for notch in notches:
         if any(notch.strengths):
-            rows, spread = windows.after(notch, levels[-1])
+            rows, spread = windows.after(notch, levels[-1], far=far)
             yield Trial(notch, whole.stripes(rows) ** 0.5, spread)
 
 

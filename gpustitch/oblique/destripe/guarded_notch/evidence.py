@@ -6,13 +6,14 @@ difference of their covariances, level by level, is the stripes' energy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gpustitch.array import Array
 from gpustitch.model.arrays import Bools, Floats, HostArray
+from gpustitch.oblique.destripe.guarded_notch.lean import Lean, lean_of
 from gpustitch.oblique.destripe.guarded_notch.notch import (
     Notch,
     details,
@@ -21,9 +22,10 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
+from gpustitch.oblique.destripe.guarded_notch.reach import N_PARTS, Energies, lines_end
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
-from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, windows_apart
+from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, window_starts, windows_apart
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
@@ -85,48 +87,85 @@ class Windows:
     """Grids of some frames and of the frames turned by 90 degrees, from which notches are judged."""
 
     def __init__(self, frames: list[HostArray], dark: float) -> None:
-        self._columns = frames[0].shape[1]
+        self.columns = frames[0].shape[1]
         self._upright = [window_grid(frame[None], dark) for frame in frames]
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
         self._most_apart = max(0, min(frames[0].shape) // WINDOW_PX - 1)
-        self._apart = windows_apart(self._columns)
+        self._apart = windows_apart(self.columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
 
-    def likeness(self, level: int, wavelet: str) -> Likeness:
-        """The covariances at ``level`` levels."""
+    def likeness(self, level: int, wavelet: str, *, far: bool = False) -> Likeness:
+        """The covariances at ``level`` levels, of windows side by side or ``far``, half a frame apart."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch, self._most_apart, self._apart)
-        columns, columns_error = _mean(self._turned, notch, self._most_apart, self._apart_turned)
+        rows, rows_error = _mean(self._upright, notch, self._distances(level, far=far))
+        columns, columns_error = _mean(self._turned, notch, self._distances(level, far=far, turned=True))
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
         return Likeness(rows, columns, rows_error, columns_error, _squares_of_rows(self._upright, notch))
 
+    def lines_end(self, whole: Likeness, wavelet: str, after: Notch | None = None) -> bool:
+        """Whether the lines of ``whole``, the likeness of windows side by side, surely end within half a row.
+
+        With ``after``, those that are left after a notch.
+        """
+        level = len(whole.rows)
+        found = np.array(whole.strengths) > 0
+        shares = np.where(found, 0.5 ** np.arange(1, level + 1), 0)
+        notch, half = Notch(1.0, level, wavelet), self._distances(level, far=True)
+        side_by_side = [min(pair) for pair in zip(self._distances(level), half, strict=True)]
+        grids = self._upright if after is None else [(grid, weights) for grid, weights, _ in self._left(after)]
+        near = _by_parts(grids, notch, side_by_side, shares, 2 * N_PARTS)
+        far = _by_parts(grids, notch, half, shares, N_PARTS)
+        return lines_end(near, far, float((shares * np.where(found, whole.columns, 0)).sum()))
+
+    def lean(self, level: int) -> Lean:
+        """How far lines lean that go on over half a frame, if any do."""
+        grids = []
+        for grid, weights in self._upright:
+            values = without_tissue(grid, level)[0].astype(np.float64)
+            grids.append((np.clip(values, -_MOST_GAIN, _MOST_GAIN), weights[0].astype(np.float64)))
+        starts = window_starts(self.columns)
+        return lean_of(grids, (starts[-1] - starts[0]) / max(1, len(starts) - 1))
+
+    def _distances(self, level: int, *, far: bool = False, turned: bool = False) -> list[int]:
+        """How many windows apart are compared at each level, the finest first; none if frames are too small."""
+        if not self._most_apart:
+            return []
+        grid, unit = (self._turned, self._apart_turned) if turned else (self._upright, self._apart)
+        if far:
+            return [max(unit, grid[0][0].shape[2] // 2)] * level
+        wanted = (1 if n <= _NEIGHBOURS_TO_LEVEL else 2 for n in range(1, level + 1))
+        return [unit * min(n, self._most_apart) for n in wanted]
+
     def skewness(self, notch: Notch) -> float:
         """Mean skewness over the rows of what a notch finds."""
-        found = (skewness(stripes_of(grid, weights, notch, self._columns), weights) for grid, weights in self._upright)
+        found = (skewness(stripes_of(grid, weights, notch, self.columns), weights) for grid, weights in self._upright)
         return float(np.mean(list(found)))
 
-    def after(self, notch: Notch, level: int) -> tuple[Floats, float]:
+    def after(self, notch: Notch, level: int, *, far: bool = False) -> tuple[Floats, float]:
         """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
         left, taken, weight = [], 0.0, 0.0
-        for grid, weights in self._upright:
-            stripes = stripes_of(grid, weights, notch, self._columns)
-            left.append((grid - stripes, weights))
+        for grid, weights, stripes in self._left(notch):
+            left.append((grid, weights))
             taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._most_apart, self._apart)
+        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._distances(level, far=far))
         return rows, float(np.sqrt(taken / weight))
 
+    def _left(self, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
+        """What a notch leaves of each grid, its weights, and what it takes."""
+        for grid, weights in self._upright:
+            stripes = stripes_of(grid, weights, notch, self.columns)
+            yield grid - stripes, weights, stripes
 
-def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int, unit: int) -> tuple[Floats, Floats]:
+
+def _mean(grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[int]) -> tuple[Floats, Floats]:
     """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
-
-    Windows are one or two times ``unit`` apart, ``most_apart`` times at most.
 
     One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
     """
     sums, weights, error = (np.zeros(notch.level) for _ in range(3))
-    products = [list(_products(grid, weight, notch, most_apart, unit)) for grid, weight in grids]
+    products = [list(_products(grid, weight, notch, distances)) for grid, weight in grids]
     for of_frame in products:
         for level, (product, weight) in enumerate(of_frame):
             sums[level] += product.sum()
@@ -136,6 +175,18 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, most_apart: int, unit:
         of_rows = sum((product - weight * mean[level]).sum(axis=1) for product, weight in of_level)
         error[level] = np.sqrt(np.square(of_rows).sum())
     return mean, error / np.maximum(weights, 1e-12)
+
+
+def _by_parts(
+    grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[int], shares: Floats, n_parts: int
+) -> Energies:
+    """Mean products of windows apart in parts of the rows: the sum of ``shares`` of the levels."""
+    products = [list(_products(grid, weight, notch, distances)) for grid, weight in grids]
+    levels = [
+        Energies.of([p for p, _ in of_level], [w for _, w in of_level], n_parts)
+        for of_level in zip(*products, strict=True)
+    ]
+    return Energies.summed(levels, shares)
 
 
 def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
@@ -157,14 +208,13 @@ def _most_detail(level: int) -> float:
     return float(_MOST_GAIN * 2 ** (level / 2))
 
 
-def _products(grid: Array, weights: Array, notch: Notch, most_apart: int, unit: int) -> Iterator[tuple[Floats, Floats]]:
-    """Weighted products of windows apart, and their weights, of each level."""
-    if not most_apart:
+def _products(grid: Array, weights: Array, notch: Notch, distances: Sequence[int]) -> Iterator[tuple[Floats, Floats]]:
+    """Weighted products of windows apart, and their weights (rows, pairs), of each level that has a distance."""
+    if not distances:
         return
     # Also where a side is short for a level: there tissue would pass for stripes.
     found = details(without_tissue(grid, notch.level), weights, notch, notch.level)
-    for level, (detail, weight) in enumerate(found.by_level(), 1):
-        apart = unit * min(1 if level <= _NEIGHBOURS_TO_LEVEL else 2, most_apart)
+    for level, (apart, (detail, weight)) in enumerate(zip(distances, found.by_level(), strict=True), 1):
         most = _most_detail(level)
         values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
         both = w[:, apart:] * w[:, :-apart]

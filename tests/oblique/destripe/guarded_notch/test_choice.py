@@ -13,7 +13,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import check_open, choose_notch
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
-from tests.oblique.destripe.scenes import SceneSpec, scene, score
+from tests.oblique.destripe.scenes import SceneSpec, Vessels, leaning, scene, score, with_vessels
 
 pytestmark = pytest.mark.long
 
@@ -101,6 +101,59 @@ def test_a_bright_row_that_may_be_tissue_is_kept_and_said():
     assert choice.notch is even.notch is None
     assert choice.stripes > 0.05 and f"may be ({100 * choice.stripes:.2f} %)" in choice.lines[0]
     assert "may be" not in even.lines[0]
+
+
+VESSELS = {
+    "dark": Vessels(),
+    "bright": Vessels(bright=True),
+    "short": Vessels(count=60, lengths_px=(60, 120)),
+    "thin": Vessels(count=40, width=2),
+    "at some angles": Vessels(tilt_deg=2),
+}
+
+
+@pytest.mark.parametrize("name", VESSELS)
+def test_vessels_along_the_rows_are_left_and_said(name):
+    frames = [with_vessels(S(rows=512, amplitude=0, seed=60 + i), VESSELS[name]) for i in range(4)]
+    choice = choose_notch([frame.raw for frame in frames], OPEN)
+    assert choice.lines_end and choice.record["lines_end"]
+    assert "vessels" in choice.cautions[0] and "`notch_length_px`" in choice.cautions[0]
+    chosen = choice.correction(replace(OPEN, dtype="float32"))
+    made = [score(frame, chosen.apply(frame.raw)).error for frame in frames]
+    taken = replace(OPEN, dtype="float32", wavelet=replace(OPEN.wavelet, notch_length_px=256.0, level=5))
+    harmed = [score(frame, taken.apply(frame.raw)).error for frame in frames]
+    assert np.mean(made) < min(2, 0.2 * np.mean(harmed))
+
+
+def test_stripes_among_vessels_go_and_vessels_stay():
+    spec = S(rows=512, columns=1024, amplitude=0.1)
+    frames = [with_vessels(replace(spec, seed=60 + i), Vessels()) for i in range(3)]
+    choice = choose_notch([frame.raw for frame in frames], OPEN)
+    assert choice.lines_end and choice.notch is not None and choice.notch.length_px >= spec.columns
+    made = score(frames[0], choice.correction(replace(OPEN, dtype="float32")).apply(frames[0].raw))
+    none = score(frames[0], frames[0].raw.astype(np.float32) - 100)
+    assert made.energy < 0.25 * none.energy and made.error < none.error
+
+
+def test_a_notch_that_takes_vessels_among_strong_stripes_says_so():
+    frames = [with_vessels(S(rows=512, amplitude=0.2, seed=60 + i), Vessels()).raw for i in range(3)]
+    choice = choose_notch(frames, OPEN)
+    assert choice.takes_ends and choice.record["takes_lines_that_end"]
+    assert "tissue along the rows" in choice.lines[-1]
+    stripes = choose_notch([scene(S(rows=512, partial=True, seed=60 + i)).raw for i in range(3)], OPEN)
+    assert stripes.notch is not None and not stripes.takes_ends and not stripes.lines_end
+
+
+@pytest.mark.parametrize("degrees", [-1.0, 0.5, 2.0])
+def test_stripes_that_lean_are_no_vessels(degrees):
+    frames = [leaning(S(rows=384, columns=1024, seed=50 + i), degrees) for i in range(2)]
+    choice = choose_notch([frame.raw for frame in frames], OPEN)
+    assert not choice.lines_end and choice.notch is not None
+    assert choice.lean_deg == pytest.approx(degrees, abs=0.1)
+    side = "counter-clockwise" if degrees > 0 else "clockwise"
+    assert f"{abs(degrees):.1f} degrees {side}" in choice.cautions[0]
+    made = score(frames[0], choice.correction(replace(OPEN, dtype="float32")).apply(frames[0].raw))
+    assert made.energy < 30
 
 
 def test_wide_shadows_ask_for_more_levels_than_narrow_ones():
