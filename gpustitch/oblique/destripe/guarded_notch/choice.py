@@ -110,8 +110,8 @@ class Choice:
         if self.is_too_small:
             yield (
                 "the frames are too small to tell stripes from tissue, for which short wavelets need "
-                f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them all "
-                "the same"
+                f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them "
+                "all the same"
             )
         if self.lines_end:
             yield (

@@ -107,13 +107,15 @@ class Windows:
     def lines_end(self, whole: Likeness, wavelet: str, after: Notch | None = None) -> bool:
         """Whether the lines of ``whole``, the likeness of windows side by side, surely end within half a row.
 
-        With ``after``, those that are left after a notch.
+        With ``after``, those that are left after a notch. Rows of few windows have too few parts to tell.
         """
         level = len(whole.rows)
         found = np.array(whole.strengths) > 0
         shares = np.where(found, 0.5 ** np.arange(1, level + 1), 0)
         notch, half = Notch(1.0, level, wavelet), self._distances(level, far=True)
         side_by_side = [min(pair) for pair in zip(self._distances(level), half, strict=True)]
+        if self._upright[0][0].shape[2] - max(side_by_side) < 2 * N_PARTS:
+            return False
         grids = self._upright if after is None else [(grid, weights) for grid, weights, _ in self._left(after)]
         near = _by_parts(grids, notch, side_by_side, shares, 2 * N_PARTS)
         far = _by_parts(grids, notch, half, shares, N_PARTS)

@@ -156,6 +156,13 @@ def test_stripes_that_lean_are_no_vessels(degrees):
     assert made.energy < 30
 
 
+@pytest.mark.parametrize("columns", [64, 65, 90, 100, 128, 160])
+def test_narrow_frames_of_any_width_are_judged(columns):
+    of = scene(S(rows=256, columns=columns, amplitude=0.3, width=2, borders=False, cells=0, seed=1))
+    choice = choose_notch([of.raw], OPEN)
+    assert choice.notch is not None and not choice.lines_end and not choice.lean_deg
+
+
 def test_wide_shadows_ask_for_more_levels_than_narrow_ones():
     levels = {}
     for width in (2, 20):
