@@ -94,7 +94,7 @@ class Choice:
             f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
             for t in self.trials
         ]
-        if self.takes_ends and self.notch is not None:
+        if self.takes_ends:
             rows.append(
                 "  some lines end within the frames or bend: streaks, or tissue along the rows. This notch takes them, "
                 f"`notch_length_px` {LENGTHS_PX[0]:.0f} leaves them"

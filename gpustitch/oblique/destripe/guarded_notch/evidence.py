@@ -35,6 +35,8 @@ _MOST_GAIN = 0.4
 # Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
 # that count, fewer will do.
 _SURE, _LIKELY = 2.0, 1.0
+# Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
+_SURE_OF_FAR = 3.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Likeness:
     """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
 
     ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``taken`` is the mean
-    square of what a robust mean of each row takes: stripes, and tissue by chance.
+    square of what a robust mean of each row takes: stripes, and tissue by chance. Stripes are ``sure`` beyond so many
+    standard errors.
     """
 
     rows: Floats
@@ -50,6 +53,7 @@ class Likeness:
     rows_error: Floats
     columns_error: Floats
     taken: Floats
+    sure: float = _SURE
 
     @property
     def n_levels(self) -> int:
@@ -65,7 +69,7 @@ class Likeness:
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
         error = np.hypot(self.rows_error, self.columns_error)
-        found = self.rows > self.columns + _SURE * error
+        found = self.rows > self.columns + self.sure * error
         found &= _beside(found)
         for _ in found:
             found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
@@ -102,7 +106,8 @@ class Windows:
         columns, columns_error = _mean(self._turned, notch, self._distances(level, far=far, turned=True))
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
-        return Likeness(rows, columns, rows_error, columns_error, _squares_of_rows(self._upright, notch))
+        taken = _squares_of_rows(self._upright, notch)
+        return Likeness(rows, columns, rows_error, columns_error, taken, _SURE_OF_FAR if far else _SURE)
 
     def lines_end(self, whole: Likeness, wavelet: str, after: Notch | None = None) -> bool:
         """Whether the lines of ``whole``, the likeness of windows side by side, surely end within half a row.
