@@ -317,7 +317,11 @@ void report_stall() {
 
 void fill_shared() {
 #ifdef CUDA_CPU_ASAN
-    for (volatile char* byte = __bss_start; byte < _end; ++byte) *byte = (char)0xff;
+    // Eight bytes at a time, by no function that the sanitizer looks at.
+    volatile char* byte = __bss_start;
+    for (; byte < _end && (size_t)byte % 8; ++byte) *byte = (char)0xff;
+    for (; byte + 8 <= _end; byte += 8) *(volatile unsigned long long*)byte = ~0ull;
+    for (; byte < _end; ++byte) *byte = (char)0xff;
 #else
     memset(__bss_start, 0xff, (size_t)(_end - __bss_start));
 #endif
