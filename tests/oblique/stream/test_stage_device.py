@@ -19,7 +19,8 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import sweep
 from gpustitch.oblique.stream.bands import Cut
-from tests.cuda_cpu import build, module, shim
+from tests.cuda_cpu import build, shim
+from tests.cuda_cpu.module import settings
 from tests.cuda_cpu.shim_cuda import POOL
 from tests.oblique.stream.test_stage import tile
 
@@ -102,7 +103,7 @@ def test_a_sweep_takes_what_the_plan_allows_it_of_a_device(correction, shape, tm
         stream.OnDevice, "bytes_of", lambda self, band: stated.append(of_band(self, band)) or stated[-1]
     )
     # What is taken does not depend on what bodies compute; where little is computed all the same, they do.
-    with shim.installed(), module.settings(executes=correction is None):
+    with shim.installed(), settings(executes=correction is None):
         device = choose_device("cuda")
         how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": 3}
         plan = stream.plan(mosaic, StitchOptions(tmp_path / "volume", device=device, **how))
