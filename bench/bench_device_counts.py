@@ -1,9 +1,9 @@
 """What one pass asks of a device for a frame: transfers, bytes, launches, waits. Counted, not timed; no GPU is needed.
 
 A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy: once with n frames, once with 2n. The
-difference is that of n frames without what a run costs once. Both are repeated with twice the rows: what grows with the
-rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns too, and calls for blocks of the volume
-to the slabs of 64 planes that these columns make. As many blocks are made together as would be of 2048 rows.
+difference is that of n frames without what a run costs once. Both are repeated with twice the rows: what grows with
+the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns too, and calls for blocks of the
+volume to the slabs of 64 planes that these columns make. As many blocks are made together as would be of 2048 rows.
 
 The stand-in checks each launch and leaves it out: no count depends on what bodies compute, as a test says.
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
