@@ -76,6 +76,15 @@ def block_shape_of(factors: Sequence[ZYX], chunk_shape: ZYX = DEFAULT_CHUNK) -> 
     return z, y, x
 
 
+def chunk_within(shape: ZYX, chunk_shape: ZYX) -> ZYX:
+    """A chunk of which no axis is longer than the power of two that holds the volume's: there are as many chunks.
+
+    Who writes or reads a chunk holds all of it, the part beyond the volume too.
+    """
+    z, y, x = (min(c, 1 << (n - 1).bit_length()) for n, c in zip(shape, chunk_shape, strict=True))
+    return z, y, x
+
+
 def check_block(block_shape: ZYX, shape: ZYX, dtype: npt.DTypeLike) -> None:
     """Raise ParameterError if a block of a volume of this shape is too large to be held several times."""
     held = math.prod(min(b, n) for b, n in zip(block_shape, shape, strict=True)) * np.dtype(dtype).itemsize

@@ -34,6 +34,7 @@ from gpustitch.io.write.pyramid_layout import (
     check_block,
     check_given,
     checked_levels,
+    chunk_within,
     coarser,
     level_shape,
     morton_order,
@@ -129,12 +130,13 @@ class PyramidWriter(ABC):
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.shape = triple(shape, "shape")
         self.spacing = spacing
-        self.chunk_shape = triple(chunk_shape, "chunk_shape")
+        wanted = triple(chunk_shape, "chunk_shape")
+        self.chunk_shape = chunk_within(self.shape, wanted)
         self.levels = checked_levels(levels)
         if self.dtype.name not in self.written_types:
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.factors = level_factors(spacing, self.levels)
-        self.block_shape = block_shape_of(self.factors, self.chunk_shape)
+        self.block_shape = block_shape_of(self.factors, wanted)
         check_block(self.block_shape, self.shape, self.dtype)
         self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty, writer)
         self._writer = writer or self.writers[0]
