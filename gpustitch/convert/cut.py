@@ -72,7 +72,7 @@ def item_shape(shape: ZYX, block: ZYX, chunk: ZYX, file: ZYX, most_voxels: int) 
 def numbers_of_workers(asked: int, shape: ZYX, block: ZYX, most_voxels: int) -> Iterator[int]:
     """Numbers of threads to try, most first: none has less than a block to make, nor would all blocks not fit.
 
-    Of up to 31 each is tried, of more about a sixteenth less each time.
+    Of up to 31 each is tried; of more, a sixteenth less each time.
     """
     least = math.prod(min(b, n) for b, n in zip(block, shape, strict=True))
     n = min(asked, math.prod(grid_of(shape, block)), max(1, most_voxels // least))

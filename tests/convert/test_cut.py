@@ -61,7 +61,7 @@ def test_few_numbers_of_workers_are_tried(asked, shape, block, most) -> None:
     n_blocks, least = Cut(shape, block, block).n_items, math.prod(np.minimum(block, shape).tolist())
     assert tried[0] <= min(asked, n_blocks) and (tried[0] == 1 or tried[0] * least <= most)
     assert tried == sorted(set(tried), reverse=True) and tried[-1] == 1
-    assert set(range(1, min(31, tried[0]) + 1)) <= set(tried)
+    assert tried[0] > 31 or len(tried) == tried[0]
     assert len(tried) < 400
 
 
