@@ -1,11 +1,11 @@
 """What one pass asks of a device for a frame: transfers, bytes, launches, waits. Counted, not timed; no GPU is needed.
 
-A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy, which executes every body on the CPU: once
-with n frames, once with 2n. The difference is that of n frames without what a run costs once. Both are repeated with
-twice the rows: what grows with the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns
-too, and calls for blocks of the volume to the slabs of 64 planes that these columns make. As many blocks are made
-together as would be of 2048 rows.
+A tile of small frames is streamed with ``cuda`` on the stand-in for CuPy: once with n frames, once with 2n. The
+difference is that of n frames without what a run costs once. Both are repeated with twice the rows: what grows with
+the rows, calls or bytes, is scaled to 2048. Bytes that do are scaled to 2048 columns too, and calls for blocks of the
+volume to the slabs of 64 planes that these columns make. As many blocks are made together as would be of 2048 rows.
 
+The stand-in checks each launch and leaves it out: no count depends on what bodies compute, as a test says.
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
 is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory.
 """
@@ -32,6 +32,7 @@ from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream import stage, sweep
+from tests.cuda_cpu.module import settings
 from tests.cuda_cpu.shim import COUNTS, installed
 
 # Columns of four slabs of blocks, and the frames that a block is wide.
@@ -108,8 +109,10 @@ def part_of(module: str, function: str) -> str | None:
     return PARTS.get((name, function)) if room == "gpustitch.oblique.stream" else None
 
 
-def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROWS, COLUMNS)) -> Counted:
-    """One pass over a tile of so many frames of ``shape``, with a flat."""
+def counted(
+    correction: Correction, n_frames: int, shape: tuple[int, int] = (ROWS, COLUMNS), *, executes: bool = False
+) -> Counted:
+    """One pass over a tile of so many frames of ``shape``, with a flat; bodies run if it ``executes`` them."""
     frames = Frames(n_frames, *shape)
     scan = ObliqueScan(*frames.shape, PIXEL_UM, PIXEL_UM / math.sqrt(2))
     flat = np.linspace(0.7, 1, shape[1], dtype=np.float32) * np.ones((shape[0], 1), np.float32)
@@ -121,6 +124,7 @@ def counted(correction: Correction, n_frames: int, shape: tuple[int, int] = (ROW
     with (
         tempfile.TemporaryDirectory() as folder,
         installed(),
+        settings(executes=executes),
         unittest.mock.patch.object(sweep, "TOGETHER_BYTES", limit),
     ):
         options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))

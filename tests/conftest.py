@@ -1,6 +1,7 @@
 """Files of tests stay with one worker; some need POSIX; how long an example of Hypothesis takes is no failure.
 
-Nothing of what tests write must outlast the machine: see :func:`synced` for what waits for the disk all the same.
+Nothing of what tests write must outlast the machine: it lies in memory where there is room, but in files of tests
+about the file system. See :func:`synced` for what waits for the disk all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.paths import ROOT
+from tests.paths import ROOT, keep_in_memory
 
 # A busy machine is not a wrong result.
 settings.register_profile("gpustitch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,7 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
     tell nothing: only whether the descriptor is one is looked at. Processes that tests start flush as ever.
     """
     os.fsync = _looked_at
-    if config.getoption("numprocesses", None):
+    n_workers = config.getoption("numprocesses", None)
+    if not config.getoption("basetemp", None):
+        keep_in_memory(n_workers or 1)
+    if n_workers:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
 

@@ -10,6 +10,8 @@ from gpustitch.io.write.pyramid_layout import morton_order
 from gpustitch.io.write.shards import grid_of
 from gpustitch.model import ZYX, Box
 
+_PART_LESS = 16
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -65,6 +67,18 @@ def item_shape(shape: ZYX, block: ZYX, chunk: ZYX, file: ZYX, most_voxels: int) 
             item[axis] = _grown(item, axis, wanted, block[axis], most_voxels, shape)
     z, y, x = item
     return z, y, x
+
+
+def numbers_of_workers(asked: int, shape: ZYX, block: ZYX, most_voxels: int) -> Iterator[int]:
+    """Numbers of threads to try, most first: none has less than a block to make, nor would all blocks not fit.
+
+    Of up to 31 each is tried; of more, a sixteenth less each time.
+    """
+    least = math.prod(min(b, n) for b, n in zip(block, shape, strict=True))
+    n = min(asked, math.prod(grid_of(shape, block)), max(1, most_voxels // least))
+    while n:
+        yield n
+        n -= max(1, n // _PART_LESS)
 
 
 def _grown(item: Sequence[int], axis: int, wanted: int, block: int, most_voxels: int, shape: ZYX) -> int:

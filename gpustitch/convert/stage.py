@@ -17,7 +17,7 @@ import numpy as np
 
 from gpustitch.array import choose_device
 from gpustitch.array.transfer import hosted
-from gpustitch.convert.cut import Cut, item_shape
+from gpustitch.convert.cut import Cut, item_shape, numbers_of_workers
 from gpustitch.convert.options import ConvertOptions
 from gpustitch.convert.source import Source, open_source
 from gpustitch.convert.values import as_type, changed_text
@@ -205,7 +205,7 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
     # Voxels of another type are a second array.
     each = plan.dtype.itemsize + (plan.source.dtype.itemsize if plan.source.dtype != plan.dtype else 0)
     best: ConvertPlan | None = None
-    for n_workers in range(plan.workers.n, 0, -1):
+    for n_workers in numbers_of_workers(plan.workers.n, shape, block, most // each):
         # Beside those of the workers a box waits, one is handed over, and one is written, which may be more than what
         # else is in flight. Files that are begun take a quarter.
         n_boxes = n_workers + _BOXES_BESIDE

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
-from gpustitch.errors import DamagedInputError, GpustitchError, OutputError, ParameterError, ResourceError
+from gpustitch.errors import (
+    DamagedInputError,
+    GpustitchError,
+    InputMissingError,
+    OutputError,
+    ParameterError,
+    ResourceError,
+)
 from gpustitch.io.partial import final_place
 
 try:
@@ -46,7 +54,15 @@ def failure(error: BaseException) -> GpustitchError | None:
         place = f"{final_place(Path(error.filename))}: " if isinstance(error.filename, str) else ""
         if error.errno == errno.ENAMETOOLONG:
             return ParameterError(f"{place}the name is longer than the disk takes")
+        hidden = _hidden_by(Path(error.filename)) if place and error.errno == errno.EACCES else None
+        if hidden is not None:
+            return InputMissingError(f"{place}no permission to look into {hidden}")
         return OutputError(f"{place}{error.strerror}")
     if isinstance(error, OverflowError | RecursionError):
         return DamagedInputError(f"an input or an option holds a number, or a depth, beyond all bounds: {error}")
     return None
+
+
+def _hidden_by(place: Path) -> Path | None:
+    """The folder that does not let this user see what it holds, and so keeps a place from being found; None if none."""
+    return next((folder for folder in reversed(place.absolute().parents) if not os.access(folder, os.X_OK)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ from gpustitch.io.found import found_places, one_place
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
 from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
-from gpustitch.io.stacks.choice import StackChoice, stack_lines
+from gpustitch.io.stacks.choice import Chosen, StackChoice, stack_lines
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.io.volumes.opening import choices_at, is_volume, open_volume, volumes_at
 from gpustitch.io.write.planes import PLANES
@@ -174,7 +174,10 @@ def describe_path(path: Path) -> Iterator[str]:
         yield from _mosaic(path, mosaic)
         yield from _tiles(path, mosaic, what)
         return
-    if any(format.has_suffix(path) for format in PLANE_FORMATS):
+    for format in (format for format in PLANE_FORMATS if format.has_suffix(path)):
+        if several := format.stacks(path):
+            yield from _several(path, several)
+            return
         planes = open_planes(path)
         count, rows, columns = planes.shape
         yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
@@ -191,8 +194,7 @@ def _frames(path: Path) -> Iterator[str]:
             f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
         ) from None
     if len(stacks) > 1:
-        yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
-        yield from (f"  {line}" for line in stack_lines(stacks))
+        yield from _several(path, stacks)
         lacking = [stack.missing for stack in stacks if stack.missing]
         if lacking:
             raise DamagedInputError(f"{len(lacking)} of {len(stacks)} stacks lack planes: {'; '.join(lacking)}")
@@ -207,6 +209,11 @@ def _frames(path: Path) -> Iterator[str]:
         yield f"  {detail}"
     if damage:
         raise DamagedInputError(damage)
+
+
+def _several(path: Path, stacks: Sequence[Chosen]) -> Iterator[str]:
+    yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
+    yield from (f"  {line}" for line in stack_lines(stacks))
 
 
 def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:

@@ -112,7 +112,9 @@ def _of(path: Path) -> dict[str, Any]:
         if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
             break
         return _mosaic(mosaic, what)
-    if any(format.has_suffix(path) for format in PLANE_FORMATS):
+    for format in (format for format in PLANE_FORMATS if format.has_suffix(path)):
+        if several := format.stacks(path):
+            return {"kind": "stacks", "stacks": [{"text": line, "missing": None} for line in stack_lines(several)]}
         planes = open_planes(path)
         return {"kind": "planes", "shape": list(planes.shape), "dtype": str(planes.dtype)}
     return _frames(path)

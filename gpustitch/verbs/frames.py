@@ -20,6 +20,7 @@ from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction, Method
+from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.destripe.sampled import brightest, evenly, judged
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat import stage as flat_stage
@@ -28,11 +29,13 @@ from gpustitch.running.options import checked_on_error
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
 from gpustitch.verbs.sources import array_of, choosing, device_of, frames_of, real_numbers, whole_number
 from gpustitch.verbs.told import TOLD, tell
+from gpustitch.verbs.typed import typed
 
 # Options of the flat field that say where it is written.
 _OF_FILES = frozenset({"paths", "output", "intermediate_output", "overwrite"})
 
 
+@typed(IlluminationOptions)
 def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) -> npt.NDArray[np.float32] | Array:
     """The illumination of a camera, found in its frames, scaled to maximum 1.
 
@@ -77,6 +80,7 @@ def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) 
     return to_device(found.flat, device)
 
 
+@typed(WaveletOptions, LightsheetOptions)
 def destripe(
     image: Any,
     sigma: float | tuple[float, float] | None = None,
@@ -159,6 +163,7 @@ def _correction(
     return Correction(method, options if options.is_open else options.completed)
 
 
+@typed()
 def deskew(
     frames: Any,
     pixel_um: float,

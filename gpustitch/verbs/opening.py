@@ -8,12 +8,15 @@ from typing import Any
 from gpustitch.errors import ParameterError
 from gpustitch.io.frames import opening as frames_opening
 from gpustitch.io.planes import opening as planes_opening
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes import opening as volume_opening
 from gpustitch.io.volumes.sidecar import affine_of_level, read_affine, record_of
 from gpustitch.verbs.lazy import LazyFrames, LazyVolume
 from gpustitch.verbs.sources import choosing, spacing_given, whole_number
+from gpustitch.verbs.typed import typed
 
 
+@typed(StackChoice, frames_opening.open_frames)
 def open_frames(path: str | Path, **how: Any) -> LazyFrames:
     """Camera frames (frame, row, column) of a file, a folder or a glob: DCIMG, TIFF, PNG, JPEG 2000.
 
@@ -33,6 +36,7 @@ def open_frames(path: str | Path, **how: Any) -> LazyFrames:
     return LazyFrames(frames_opening.open_frames(path, **choosing(how)))
 
 
+@typed(StackChoice, planes_opening.open_planes)
 def open_planes(path: str | Path, **how: Any) -> LazyFrames:
     """Planes of whatever lies at a path: images, a volume, a ``.npy`` array.
 
@@ -52,6 +56,7 @@ def open_planes(path: str | Path, **how: Any) -> LazyFrames:
     return LazyFrames(planes_opening.open_planes(path, **choosing(how)))
 
 
+@typed(StackChoice, volume_opening.open_volume)
 def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None = None, **how: Any) -> LazyVolume:
     """The voxels (z, y, x) of a volume: precomputed, OME-Zarr, blockfs, a pipeline's folder, or planes in one file.
 

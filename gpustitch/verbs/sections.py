@@ -31,6 +31,7 @@ from gpustitch.sections.similarity.bands import undefined_planes
 from gpustitch.sections.similarity.options import AutoNumber, SimilarityOptions
 from gpustitch.verbs.sources import array_of, choosing, device_of, planes_of, whole_number
 from gpustitch.verbs.told import TOLD, tell
+from gpustitch.verbs.typed import typed
 
 _NOWHERE = Path("the sections")
 _LEAST_SECTIONS, _MOST_PLANES = 2, 1_000_000
@@ -72,6 +73,7 @@ class Similarity:
         return np.array(self.half_strip, dtype, copy=copy)
 
 
+@typed(SimilarityOptions)
 def similarity(
     sections: Any,
     max_lag: int | None = SimilarityOptions.max_lag,
@@ -124,6 +126,7 @@ def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
     return {"input": _NOWHERE, "planes": planes_of(sections), "device": device_of(sections), **how}
 
 
+@typed(ZSpacingOptions)
 def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estimate:
     """Where sections lie along z, in sections, and how sure that is.
 
@@ -213,6 +216,7 @@ def _used(n: int, leave_out: Iterable[int], least_weight: float | None, position
     return used
 
 
+@typed()
 def render(
     sections: Any,
     positions: Estimate | Any,

@@ -26,12 +26,14 @@ from gpustitch.slices.volume.stage import ResamplePlan, cautions, planned
 from gpustitch.verbs.lazy import ComputedVolume
 from gpustitch.verbs.sources import ArraySource
 from gpustitch.verbs.told import TOLD, tell
+from gpustitch.verbs.typed import typed
 
 _NOWHERE = (0.0, 0.0, 0.0)
 # Options tell by a format what it cannot hold; memory holds what NIfTI does.
 _IN_MEMORY = Path("the volume.nii")
 
 
+@typed(JudgeOptions)
 def judge(paths: str | Path | Iterable[str | Path], **how: Any) -> list[SliceStack]:
     """What is true of the slice spacing of each series at paths: DICOM, TIFF and other images.
 
@@ -76,6 +78,7 @@ class SliceVolume(ComputedVolume):
         self.affine_lps_mm = affine_lps_mm
 
 
+@typed(JudgeOptions)
 def resample_slices(
     source: str | Path | Iterable[str | Path] | SliceStack,
     *,

@@ -29,6 +29,7 @@ from gpustitch.verbs.labels import stated_by
 from gpustitch.verbs.lazy import Computed, ComputedVolume, LazyVolume
 from gpustitch.verbs.sources import array_of, device_of, real_numbers, shaped, volume_of, voxels_of
 from gpustitch.verbs.told import TOLD
+from gpustitch.verbs.typed import typed
 
 Triple = tuple[float, float, float]
 _VOLUME_AXES = 3
@@ -63,6 +64,7 @@ class Shift:
         return not self.reason
 
 
+@typed(MatchOptions)
 def align(
     fixed: Any,
     moving: Any,
@@ -161,6 +163,7 @@ def _spacing_of(*volumes: Any) -> Triple:
     return known[0] if known else (1.0, 1.0, 1.0)
 
 
+@typed(Intensity)
 def stitch(
     tiles: Sequence[Any],
     positions_um: Sequence[Sequence[float]],
@@ -256,6 +259,7 @@ class Stitched(Computed):
         )
 
 
+@typed(PipelineOptions)
 def pipeline(channel: str | Path, output: str | Path | None = None, **how: Any) -> Path:
     """Raw frames of a whole channel to a stitched, destriped, flat volume: what ``gpustitch pipeline`` does.
 

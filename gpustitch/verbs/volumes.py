@@ -18,6 +18,7 @@ from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
 from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
 from gpustitch.verbs.told import tell
+from gpustitch.verbs.typed import typed
 
 Triple = tuple[float, float, float]
 # What may be stated of a volume besides its voxel size, which callers give.
@@ -42,6 +43,7 @@ def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> A
     return pyramid.downsample(array_of(volume), method, factors)
 
 
+@typed(write_opening.open_output)
 def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
     """A writer of a volume, block by block, in the format that the name of ``path`` or ``format`` asks for.
 
@@ -62,6 +64,7 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
 
 
+@typed(write_opening.open_output)
 def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how: Any) -> Path:
     """Write a volume in any format: ``.zarr`` OME-Zarr, ``.tif`` TIFF, ``.nii`` NIfTI, else a precomputed folder.
 

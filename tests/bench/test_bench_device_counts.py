@@ -24,6 +24,12 @@ def test_frames_go_up_once_voxels_come_down_once_and_nothing_waits(method):
 
 
 @pytest.mark.parametrize("method", bench.METHODS)
+def test_no_count_depends_on_what_bodies_compute(method):
+    counted = [bench.counted(bench.METHODS[method], N_FRAMES, SHAPE, executes=executes) for executes in (False, True)]
+    assert counted[0] == counted[1] and counted[0].numbers
+
+
+@pytest.mark.parametrize("method", bench.METHODS)
 def test_a_batch_of_16_frames_takes_at_most_30_launches_and_no_wait(method, monkeypatch):
     # Calls do not depend on the rows, so that a run of twice as many tells nothing new.
     few = bench.of_frames(bench.METHODS[method], bench.N_FRAMES, (16, bench.COLUMNS))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.convert.cut import Cut, item_shape
+from gpustitch.convert.cut import Cut, item_shape, numbers_of_workers
 
 lengths = st.tuples(*[st.integers(1, 40)] * 3)
 units = st.tuples(*[st.integers(1, 12)] * 3)
@@ -52,3 +52,18 @@ def test_slabs_of_planes_stay_in_order(shape, chunk, most) -> None:
     cut = Cut(shape, item_shape(shape, whole, chunk, whole, most), chunk)
     starts = [box.start for box in cut.boxes()]
     assert starts == sorted(starts) and all(start[1:] == (0, 0) for start in starts)
+
+
+@settings(max_examples=80)
+@given(st.integers(1, 10**9), lengths, units, st.integers(0, 50_000))
+def test_few_numbers_of_workers_are_tried(asked, shape, block, most) -> None:
+    tried = list(numbers_of_workers(asked, shape, block, most))
+    n_blocks, least = Cut(shape, block, block).n_items, math.prod(np.minimum(block, shape).tolist())
+    assert tried[0] <= min(asked, n_blocks) and (tried[0] == 1 or tried[0] * least <= most)
+    assert tried == sorted(set(tried), reverse=True) and tried[-1] == 1
+    assert tried[0] > 31 or len(tried) == tried[0]
+    assert len(tried) < 400
+
+
+def test_as_many_workers_as_asked_for_where_there_is_work() -> None:
+    assert list(numbers_of_workers(4, (100, 100, 100), (10, 10, 10), 10**9)) == [4, 3, 2, 1]

@@ -1,4 +1,5 @@
-// Fibers: stacks that the scheduler enters and that give control back to it. Freed stacks are kept for later.
+// Fibers: stacks that the scheduler enters, and that give control to each other or back to it. Freed stacks are kept
+// for later.
 #pragma once
 
 #include <stddef.h>
@@ -76,15 +77,28 @@ struct Fiber {
 static Context scheduler_context;
 static const void* scheduler_stack = nullptr;
 static size_t scheduler_stack_bytes = 0;
+static bool scheduler_left = false;  // whether the stack that was left last is the scheduler's
 static Fiber *free_fibers = nullptr, *all_fibers = nullptr;
 
 // What a fiber does first: tells the address sanitizer that the stack has changed.
 static inline void fiber_entered(void* fake_stack) {
 #ifdef CUDA_CPU_ASAN
-    __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+    if (scheduler_left) __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack, &scheduler_stack_bytes);
+    else __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #else
     (void)fake_stack;
 #endif
+}
+
+// From one fiber to another one, without the scheduler between.
+static inline void fiber_to_fiber(Fiber* left, Fiber* entered) {
+    if (left == entered) return;
+    scheduler_left = false;
+#ifdef CUDA_CPU_ASAN
+    __sanitizer_start_switch_fiber(&left->fake_stack, entered->stack, stack_bytes);
+#endif
+    left->context.leave_for(entered->context);
+    fiber_entered(left->fake_stack);
 }
 
 static inline void fiber_to_scheduler(Fiber* fiber) {
@@ -96,6 +110,7 @@ static inline void fiber_to_scheduler(Fiber* fiber) {
 }
 
 static inline void scheduler_to_fiber(Fiber* fiber) {
+    scheduler_left = true;
 #ifdef CUDA_CPU_ASAN
     void* fake_stack = nullptr;
     __sanitizer_start_switch_fiber(&fake_stack, fiber->stack, stack_bytes);

@@ -45,10 +45,11 @@ class EmulatorError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Order in which threads and blocks run, and the seed of the random one."""
+    """Order in which threads and blocks run, the seed of the random one, and whether they run at all."""
 
     order: str = "forward"
     seed: int = 0
+    executes: bool = True
 
 
 _settings = Settings()
@@ -58,7 +59,10 @@ _n_launches = 0
 
 @contextlib.contextmanager
 def settings(**changes: Any) -> Iterator[None]:
-    """Launch with ``order`` "forward", "reverse" or "random" (with ``seed``) inside the ``with`` block."""
+    """Launch with ``order`` "forward", "reverse" or "random" (with ``seed``) inside the ``with`` block.
+
+    Without ``executes`` launches are checked and do nothing: for those who count calls and bytes alone.
+    """
     global _settings
     before, _settings = _settings, replace(_settings, **changes)
     if _settings.order not in ORDERS:
@@ -181,6 +185,8 @@ class Function:
                 _Dim3(*grid3), _Dim3(*block3), shared_mem, ORDERS.index(_settings.order), _settings.seed,
                 ctypes.addressof(pointers),
             )  # fmt: skip
+            if not _settings.executes:
+                return
             error = self._library.cuda_cpu_launch(self._entry, ctypes.byref(launch))
             if error is not None:
                 raise EmulatorError(error.decode())

@@ -1,8 +1,8 @@
 // The emulator's runtime, linked into every compiled body: threads of a block take turns on fibers of one OS thread.
 //
 // A worker fiber calls the body for one thread after another. When a thread waits, its worker stays suspended with it,
-// and the scheduler goes on with a ready thread or with another worker. When nothing can run any more and threads
-// still wait, they wait in vain, and the launch ends with a report.
+// and a ready thread or another worker goes on. When nothing can run any more and threads still wait, they wait in vain:
+// the scheduler gets control back, and the launch ends with a report.
 // Compiled with -fno-zero-initialized-in-bss and without sanitizers: .bss is left to the bodies' shared arrays.
 #include <stdarg.h>
 #include <stdio.h>
@@ -128,6 +128,8 @@ void make_ready(int thread) {
     ready_ring[(first_ready + n_ready++) % most_threads] = thread;
 }
 
+bool is_same(const char* what, const char* other) { return what == other || !strcmp(what, other); }
+
 void suspend(State state, const char* what, const char* file, int line) {
     Thread& thread = threads[current];
     thread.state = state, thread.what = what, thread.file = file, thread.line = line;
@@ -143,10 +145,10 @@ void release_barrier() {
 // Whether every lane of the mask waits for the same thing as the current thread; only lanes that exist are counted.
 bool all_lanes_met(int start, unsigned mask) {
     const Thread& mine = threads[current];
-    if (n_at_lanes[start / lanes] < __builtin_popcount(mask)) return false;
+    if (n_at_lanes[start / lanes] < (mask == ~0u ? lanes : __builtin_popcount(mask))) return false;
     for (unsigned rest = mask; rest; rest &= rest - 1) {
         const Thread& other = threads[start + __builtin_ctz(rest)];
-        if (other.state != at_lanes || other.mask != mask || other.line != mine.line || strcmp(other.what, mine.what))
+        if (other.state != at_lanes || other.mask != mask || other.line != mine.line || !is_same(other.what, mine.what))
             return false;
     }
     return true;
@@ -169,6 +171,54 @@ void release_lanes(int start, unsigned mask) {
     }
 }
 
+// Which comes first tells bodies that lack a barrier from those that have it: all orders are right.
+bool start_before_resuming() {
+    return n_taken < n_threads && (n_ready == 0 || launch->order == reverse || (launch->order == shuffled && random_bits() & 1));
+}
+
+void worker();
+
+// The fiber that goes on, with the thread that it runs as the current one; null where none can.
+Fiber* next_fiber() {
+    if (failed) return nullptr;
+    if (start_before_resuming()) {
+        current = permutation[n_taken];
+        return threads[current].fiber = fresh_fiber(worker);
+    }
+    if (!n_ready) return nullptr;
+    current = ready_ring[first_ready];
+    first_ready = (first_ready + 1) % most_threads;
+    --n_ready;
+    threads[current].state = running;
+    threadIdx = place[current];
+    n_spins = 0;
+    return threads[current].fiber;
+}
+
+// Has another thread go on; comes back when it is the turn of what runs on this fiber.
+void give_way(Fiber* fiber) {
+    if (Fiber* next = next_fiber()) fiber_to_fiber(fiber, next);
+    else fiber_to_scheduler(fiber);
+}
+
+void worker() {
+    fiber_entered(nullptr);
+    Fiber* fiber = threads[current].fiber;
+    while (n_taken < n_threads) {
+        current = permutation[n_taken++];
+        threads[current].fiber = fiber;
+        threads[current].state = running;
+        threadIdx = place[current];
+        n_spins = 0;
+        entry->run(launch->values);
+        threads[current].state = done;
+        ++n_done;
+    }
+    fiber->next_free = free_fibers;
+    free_fibers = fiber;
+    give_way(fiber);
+}
+
 // Waits for the lanes that the mask names.
 void meet_lanes(const char* what, unsigned mask, const char* file, int line) {
     const int own = current % lanes, start = current - own, existing = n_threads - start;
@@ -181,7 +231,7 @@ void meet_lanes(const char* what, unsigned mask, const char* file, int line) {
     suspend(at_lanes, what, file, line);
     ++n_at_lanes[start / lanes];
     if (all_lanes_met(start, mask)) release_lanes(start, mask);
-    fiber_to_scheduler(mine.fiber);
+    give_way(mine.fiber);
 }
 
 }  // namespace
@@ -192,7 +242,7 @@ int cuda_cpu_barrier(const char* what, int predicate, const char* file, int line
     if (n_arrived == 0) first_arrived = current;
     const Thread& first = threads[first_arrived];
     suspend(at_barrier, what, file, line);
-    if (first.line != line || strcmp(first.what, what)) {
+    if (first.line != line || !is_same(first.what, what)) {
         begin_report(current);
         add("divergent barrier: ");
         add_wait(current);
@@ -202,7 +252,7 @@ int cuda_cpu_barrier(const char* what, int predicate, const char* file, int line
         barrier_count += predicate;
         if (++n_arrived == n_threads) release_barrier();
     }
-    fiber_to_scheduler(threads[current].fiber);
+    give_way(threads[current].fiber);
     return barrier_result;
 }
 
@@ -244,45 +294,6 @@ void cuda_cpu_spin(const char* file, int line) {
 
 namespace {
 
-void worker() {
-    fiber_entered(nullptr);
-    Fiber* fiber = threads[current].fiber;
-    while (n_taken < n_threads) {
-        current = permutation[n_taken++];
-        threads[current].fiber = fiber;
-        threads[current].state = running;
-        threadIdx = place[current];
-        n_spins = 0;
-        entry->run(launch->values);
-        threads[current].state = done;
-        ++n_done;
-    }
-    fiber->next_free = free_fibers;
-    free_fibers = fiber;
-    fiber_to_scheduler(fiber);
-}
-
-void start_worker() {
-    current = permutation[n_taken];
-    threads[current].fiber = fresh_fiber(worker);
-    scheduler_to_fiber(threads[current].fiber);
-}
-
-void resume_first() {
-    current = ready_ring[first_ready];
-    first_ready = (first_ready + 1) % most_threads;
-    --n_ready;
-    threads[current].state = running;
-    threadIdx = place[current];
-    n_spins = 0;
-    scheduler_to_fiber(threads[current].fiber);
-}
-
-// Which comes first tells bodies that lack a barrier from those that have it: all orders are right.
-bool start_before_resuming() {
-    return n_taken < n_threads && (n_ready == 0 || launch->order == reverse || (launch->order == shuffled && random_bits() & 1));
-}
-
 void report_stall() {
     int waits = 0, missing = -1;
     while (threads[waits].state == done) ++waits;
@@ -306,7 +317,11 @@ void report_stall() {
 
 void fill_shared() {
 #ifdef CUDA_CPU_ASAN
-    for (volatile char* byte = __bss_start; byte < _end; ++byte) *byte = (char)0xff;
+    // Eight bytes at a time, by no function that the sanitizer looks at.
+    volatile char* byte = __bss_start;
+    for (; byte < _end && (size_t)byte % 8; ++byte) *byte = (char)0xff;
+    for (; byte + 8 <= _end; byte += 8) *(volatile unsigned long long*)byte = ~0ull;
+    for (; byte < _end; ++byte) *byte = (char)0xff;
 #else
     memset(__bss_start, 0xff, (size_t)(_end - __bss_start));
 #endif
@@ -319,11 +334,7 @@ void run_block() {
     for (int& n : n_at_lanes) n = 0;
     permute_threads();
     for (int i = 0; i < n_threads; ++i) threads[i].state = unstarted;
-    while (!failed) {
-        if (start_before_resuming()) start_worker();
-        else if (n_ready) resume_first();
-        else break;
-    }
+    while (Fiber* fiber = next_fiber()) scheduler_to_fiber(fiber);
     if (!failed && n_done < n_threads) report_stall();
 }
 

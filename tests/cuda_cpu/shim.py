@@ -45,8 +45,8 @@ def installed() -> Iterator[types.ModuleType]:
     finally:
         _forget()
         POOL.set_limit(0)
-        for name in _imported():
-            del sys.modules[name]
+        for name in _MODULES:  # a stand-in holds no module of another name
+            sys.modules.pop(name, None)
         sys.modules.update(before)
     BOOKS.raise_faults()
 

@@ -56,7 +56,8 @@ def test_good_acquisitions_pass(tmp_path: Path, changed: dict[str, Any]) -> None
     fast = [word for word in FAST if word != "--no-flat"]
     succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *fast, *how)
     assert wrong(tmp_path / "out") == {}
-    succeed("report", tmp_path / "out")
+    if truth.spec.chunglab:  # it is no other report, so that the smallest tells as much
+        succeed("report", tmp_path / "out")
 
 
 @pytest.mark.parametrize(("number", "by_um"), [(1, (30, 0, 0)), (2, (0, -30, 0))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from gpustitch.io.atomic import (
     record_of,
 )  # fmt: skip
 from gpustitch.io.partial import final_place
+from tests.paths import on_disk
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 def test_file_appears_only_on_success(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,16 @@ from hypothesis import strategies as st
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.inputs import Stamp, changes, stamps, stamps_of
 from tests.io.edits import edits
+from tests.paths import on_disk
 
 BYTES = {"000000.dcimg": 7, "folder/img_1.tif": 5, "folder/img_2.tif": 6, "folder/below/img_3.tif": 1}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 @pytest.fixture

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.journal import Journal
+from tests.paths import on_disk
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 def test_units_are_found_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,16 @@ from gpustitch.io.manifest import Making
 from gpustitch.io.partial import locked_file, locked_folder, set_aside, work_place
 from gpustitch.io.resumable import resumable_directory
 from tests.io.test_partial import NEW, OLD, content, killed_at, replace_volume, volume
+from tests.paths import on_disk
 
 pytestmark = pytest.mark.posix
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 class Killed(Exception):

@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,16 @@ import pytest
 from gpustitch.errors import OutputError, OutputExistsError
 from gpustitch.io.atomic import atomic_directory, atomic_file
 from gpustitch.io.partial import RUN, fcntl, final_place
+from tests.paths import on_disk
 
 _CALLS = ("rename", "replace", "link", "unlink", "rmdir", "mkdir")  # what changes names, in `os`
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 class Steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,20 @@ import pytest
 
 from gpustitch.errors import OutputError
 from gpustitch.io.atomic import atomic_directory, atomic_file, check_output
+from tests.paths import on_disk
 
 MARKS = (
     "info", "zarr.json", ".zarray", ".zattrs", ".zgroup", "precomputed.blockfs", "1_1_1/precomputed.blockfs",
     "gpustitch.json", "gpustitch.files.json", "provenance.json", "run.json", "channels.json", "truth.json",
     "destripe.manifest.jsonl",
 )  # fmt: skip
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 def filled(folder: Path, *names: str) -> Path:

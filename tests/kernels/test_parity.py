@@ -43,7 +43,8 @@ def _compare_on_the_emulator(case_id: str, order: str, given: Arguments) -> None
     with module.settings(order=order, seed=len(case_id)):
         found = run_body(case, shim.asarray, shim.asnumpy, given)
     BOOKS.raise_faults()
-    compare(case, expected(case_id), found, given)
+    if not module.sanitized():  # which is about accesses: results are compared without sanitizers
+        compare(case, expected(case_id), found, given)
     assert module.launches() > before or not given["out"].size
 
 

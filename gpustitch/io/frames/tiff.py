@@ -16,6 +16,7 @@ from gpustitch.io.frames.format import FRAME_TYPES, Files, FrameFormat, Reading
 from gpustitch.io.frames.stacks import OneFilePerFrame, Stack, checked_frame
 from gpustitch.io.images.files import TIFF_SUFFIXES, reading
 from gpustitch.io.images.tiff_facts import tiff_facts
+from gpustitch.io.images.tiff_meaning import meaning_of
 from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 from gpustitch.io.images.tiff_pages import TiffPlanes
 from gpustitch.model import Frames, Spacing
@@ -120,7 +121,8 @@ class TiffPagesOfFiles(Stack):
 
 def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with opened_tiff(path, with_ome=False) as tiff:
-        page, n_pages = tiff.pages[0], len(tiff.pages)
+        page, n_pages = tiff.pages.first, len(tiff.pages)
+        shape = meaning_of(page, path).shape(tuple(page.shape))
         has_room = tiff.filehandle.size >= page.dataoffsets[0] + 2 * page.nbytes
     if n_pages == 1 and has_room:  # more planes may lie behind the page
         planes = TiffPlanes(path)
@@ -128,7 +130,7 @@ def _describe_tiff(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         n_pages = planes.count
     if n_pages != 1:
         raise DamagedInputError(f"{path} has {n_pages} pages; in a stack of files each holds one frame")
-    return tuple(page.shape), np.dtype(page.dtype)
+    return shape, np.dtype(page.dtype)
 
 
 def _has_one_page(path: Path) -> bool:
@@ -142,7 +144,8 @@ def _has_one_page(path: Path) -> bool:
 
 def _load_tiff(path: Path) -> npt.NDArray[Any]:
     with reading(path, "TIFF"), tiff_alone(path) as tiff:
-        return np.asarray(tiff.pages.first.asarray(maxworkers=1))
+        page = tiff.pages.first
+        return meaning_of(page, path).pixels(np.asarray(page.asarray(maxworkers=1)))
 
 
 class TiffFormat(FrameFormat):

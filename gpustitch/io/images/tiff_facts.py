@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from gpustitch.io.images.tiff_meaning import turned
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.units import Resolution, length_of, spacing_of, tiff_resolution, um_per
 from gpustitch.model import Spacing
@@ -67,7 +68,7 @@ def tiff_facts(path: Path) -> TiffFacts:
 def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
     """Like :func:`tiff_facts`, for an open file."""
     tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
-    plain = _resolution(tags)
+    plain = _resolution(tags, tiff.pages.first)
     if tiff.is_ome and tiff.ome_metadata:
         try:
             images = ElementTree.fromstring(tiff.ome_metadata).findall(".//{*}Pixels")
@@ -152,8 +153,9 @@ def _per_pixel(resolution: Any) -> float | None:
     return units / pixels if pixels > 0 else None
 
 
-def _resolution(tags: Mapping[str, Any]) -> Resolution | None:
+def _resolution(tags: Mapping[str, Any], page: Any) -> Resolution | None:
     try:
-        return tiff_resolution(tags["YResolution"], tags["XResolution"], int(tags.get("ResolutionUnit", 2)))
+        y, x = turned(page, tags["YResolution"], tags["XResolution"])
+        return tiff_resolution(y, x, int(tags.get("ResolutionUnit", 2)))
     except (KeyError, TypeError, ValueError, IndexError):
         return None

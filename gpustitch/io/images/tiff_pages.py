@@ -11,6 +11,7 @@ import tifffile
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.reading import reading
+from gpustitch.io.images.tiff_meaning import meaning_of
 from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 from gpustitch.io.windows import StoredArray, StoredFile
 
@@ -20,7 +21,8 @@ class TiffPlanes:
 
     Another process that gets them opens the file again.
 
-    A description may count more or fewer planes, and name other files: what lies in the file counts.
+    A description may count more or fewer planes, and name other files: what lies in the file counts. Planes are as they
+    are shown (:class:`gpustitch.io.images.tiff_meaning.Meaning`).
 
     Attributes
     ----------
@@ -38,7 +40,7 @@ class TiffPlanes:
     InputMissingError
         If there is no such file.
     DamagedInputError
-        If the file is not a TIFF, ends early, or its pages differ in size or type.
+        If the file is not a TIFF, ends early, its pages differ in size or type, or its numbers are no brightness.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,10 +54,12 @@ class TiffPlanes:
             series = self._file.series
             # A program that writes pages one at a time makes each page a series of its own.
             pages = [page for part in series for page in part.pages] if len(series) > 1 else list(series[0].pages)
-            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1:
+            meanings = {meaning_of(part.keyframe, path) for part in series}
+            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1 or len(meanings) != 1:
                 raise DamagedInputError(f"{path} has {len(pages)} pages of different sizes or types")
             first = series[0].keyframe
-            self.shape = tuple(int(n) for n in first.shape)
+            (self._meaning,) = meanings
+            self.shape = self._meaning.shape(tuple(int(n) for n in first.shape))
             self.dtype: np.dtype[Any] = np.dtype(first.dtype)
             self.count = self.count or len(pages)
             self._pages: list[Any] = pages
@@ -65,7 +69,7 @@ class TiffPlanes:
             if at is not None:
                 stored = self.dtype.newbyteorder(self._file.byteorder)
                 self._file.close()
-                self._stored = StoredArray(StoredFile(path), at, stored, (self.count, *self.shape), "page")
+                self._stored = StoredArray(StoredFile(path), at, stored, (self.count, *first.shape), "page")
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
@@ -73,13 +77,13 @@ class TiffPlanes:
     def read(self, index: int) -> npt.NDArray[Any]:
         """A plane, as a new array."""
         if self._stored is not None:
-            return np.asarray(self._stored.read(index, index + 1)[0])
+            return self._meaning.pixels(np.asarray(self._stored.read(index, index + 1)[0]))
         with reading(self.path, f"TIFF, page {index} of {self.count}"):
-            return np.asarray(self._pages[index].asarray(maxworkers=1))
+            return self._meaning.pixels(np.asarray(self._pages[index].asarray(maxworkers=1)))
 
     def fill(self, out: npt.NDArray[Any], index: int, rows: slice, columns: slice) -> None:
         """Fill ``out`` with a window of a plane."""
-        if self._stored is not None:
+        if self._stored is not None and self._meaning.is_plain:
             self._stored.fill(out, index, rows, columns)
         else:
             out[...] = self.read(index)[rows, columns]

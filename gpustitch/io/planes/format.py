@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +32,25 @@ def doubt_of(planes: Planes) -> str:
     return str(getattr(planes, "doubt", "")) or "does not state its voxel size"
 
 
+@dataclass(frozen=True)
+class FileStack:
+    """One of several stacks in a file (:class:`gpustitch.io.stacks.choice.Chosen`).
+
+    Attributes
+    ----------
+    name
+        Its name in lists.
+    key
+        What tells it from the others: ``time`` or ``channel``.
+    count_text
+        How much it holds, in words.
+    """
+
+    name: str
+    key: Mapping[str, str]
+    count_text: str
+
+
 class PlaneFormat(ABC):
     """A format of planes, in use once :data:`gpustitch.io.planes.opening.PLANE_FORMATS` holds an instance.
 
@@ -47,6 +68,14 @@ class PlaneFormat(ABC):
     @abstractmethod
     def open(self, file: Path) -> Planes:
         """The planes in a file; DamagedInputError if they cannot be read."""
+
+    def stacks(self, file: Path) -> tuple[FileStack, ...]:
+        """Stacks in a file that holds several, of which each can be opened; by default none."""
+        return ()
+
+    def open_stack(self, file: Path, number: int) -> Planes:
+        """The planes of one of several :meth:`stacks`, by its place among them."""
+        raise NotImplementedError
 
     def has_suffix(self, file: Path) -> bool:
         """Whether the name of a file ends in a suffix of this format."""

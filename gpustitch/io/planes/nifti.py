@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.planes.adapters import check_range, checked_stack
-from gpustitch.io.planes.format import PlaneFormat, Planes
+from gpustitch.io.planes.format import FileStack, PlaneFormat, Planes
 from gpustitch.io.units import spacing_of
 from gpustitch.io.write.format import origin_along_axes_um
 from gpustitch.io.write.nifti import needed_nibabel
@@ -27,6 +27,13 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 class NiftiPlanes:
     """Planes of constant z of one volume (:class:`gpustitch.io.planes.format.Planes`), scaled as the file says.
 
+    Parameters
+    ----------
+    file
+        The file.
+    volume
+        Which one of several volumes in time, from 0; None where there is one.
+
     Attributes
     ----------
     origin_um
@@ -41,13 +48,13 @@ class NiftiPlanes:
     MissingExtraError
         If nibabel is not installed.
     DamagedInputError
-        If the file is no NIfTI, or holds several volumes or no numbers.
+        If the file is no NIfTI, or holds no numbers, or several volumes of which none is chosen.
     """
 
     depth = 1
     absent: frozenset[int] = frozenset()
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, volume: int | None = None) -> None:
         self.name = str(file)
         nibabel = needed_nibabel()
         try:
@@ -59,14 +66,14 @@ class NiftiPlanes:
             shape = tuple(int(n) for n in self._voxels.shape)
             if any(n < 1 for n in shape):
                 raise ValueError(f"it counts {shape} voxels (x, y, z, ...)")
-            if any(n != 1 for n in shape[3:]):
+            if any(n != 1 for n in shape[3 if volume is None else 4 :]):
                 raise ValueError(
                     f"it holds {shape} voxels (x, y, z, ...), and one volume was expected; write the one to take alone"
                 )
             due = int(self._voxels.offset) + math.prod(shape) * header.get_data_dtype().itemsize
             if file.suffix.lower() != ".gz" and file.stat().st_size < due:
                 raise ValueError(f"it has {file.stat().st_size} of {due} bytes")
-            self._n_axes, self._rest = len(shape), (0,) * len(shape[3:])
+            self._n_axes, self._rest = len(shape), (volume or 0, *[0] * len(shape[4:]))[: len(shape[3:])]
             stored = header.get_data_dtype()
             is_scaled = stored.kind in "uif" and (self._voxels.slope, self._voxels.inter) != (1, 0)
             self.dtype = np.dtype(np.float64) if is_scaled else stored.newbyteorder("=")
@@ -119,7 +126,7 @@ def _stated(image: Any) -> tuple[Spacing | None, str, Floats | None]:
 
 
 class NiftiFormat(PlaneFormat):
-    """One volume in a NIfTI file, plain or compressed."""
+    """A volume in a NIfTI file, or one of several in time; plain or compressed."""
 
     name = "NIfTI"
     suffixes = (".nii", ".nii.gz")
@@ -127,3 +134,18 @@ class NiftiFormat(PlaneFormat):
     def open(self, file: Path) -> Planes:
         """The planes in a file."""
         return NiftiPlanes(file)
+
+    def stacks(self, file: Path) -> tuple[FileStack, ...]:
+        """The volumes in time that a file holds, where there are several."""
+        try:
+            shape = tuple(int(n) for n in needed_nibabel().load(file).shape)
+        except Exception:  # opening the file tells what is wrong with it
+            return ()
+        n_times = shape[3] if len(shape) > 3 and not any(n != 1 for n in shape[4:]) else 1
+        if n_times < 2:
+            return ()
+        return tuple(FileStack(f"volume {k}", {"time": str(k)}, f"{shape[2]} planes") for k in range(1, n_times + 1))
+
+    def open_stack(self, file: Path, number: int) -> Planes:
+        """The planes of one of the volumes in time."""
+        return NiftiPlanes(file, number)

@@ -17,7 +17,7 @@ from gpustitch.io.planes.format import PlaneFormat, Planes, doubt_of
 from gpustitch.io.planes.nifti import NiftiFormat
 from gpustitch.io.planes.npy import NpyFormat
 from gpustitch.io.registry import Registry, either
-from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice
+from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, chosen_of
 from gpustitch.io.volumes.opening import VOLUME_FORMATS, is_volume, open_volume, volume_at
 from gpustitch.model import ZYX, Box, Coverage, Spacing
 from gpustitch.ops.padded import padded
@@ -34,7 +34,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
 
     - a file of frames, or a folder or glob of such files, by the numbers in their names;
     - a folder with a volume (level 0, planes of constant z), or a pipeline's output folder;
-    - a file of a format in :data:`PLANE_FORMATS`, ``.npy`` (plane, row, column) or NIfTI.
+    - a file of a format in :data:`PLANE_FORMATS`, ``.npy`` (plane, row, column) or NIfTI, of which ``choice`` takes one
+      of several volumes in time.
 
     Parameters
     ----------
@@ -61,6 +62,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
     if path.is_file():
         for source in PLANE_FORMATS:
             if source.has_suffix(path):
+                if stacks := source.stacks(path):
+                    return source.open_stack(path, stacks.index(chosen_of(path, stacks, choice)))
                 check_no_choice(path, choice)
                 return source.open(path)
         if frame_format(path) is None:

@@ -16,6 +16,7 @@ import numpy as np
 from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.images.files import reading
 from gpustitch.io.images.tiff_facts import facts_of
+from gpustitch.io.images.tiff_meaning import turned
 from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 from gpustitch.io.stacks.ndtiff import ndtiff_stacks
 from gpustitch.io.stacks.ome_planes import OmeStack, metadata_file, ome_stacks
@@ -323,7 +324,8 @@ def _places(path: Path, pages: list[int]) -> tuple[tuple[Path, int, int], ...]:
 
 
 def _shape(page: Any) -> tuple[int, int]:
-    return int(page.imagelength), int(page.imagewidth)
+    """Rows and columns as the page is shown."""
+    return turned(page, int(page.imagelength), int(page.imagewidth))
 
 
 def _pixels(page: Any) -> str:

@@ -70,9 +70,20 @@ def coarser(box: Box, factor: ZYX) -> Box:
     return Box((z, y, x), level_shape(box.stop, factor))
 
 
-def block_shape_of(factors: Sequence[ZYX], chunk_shape: ZYX = DEFAULT_CHUNK) -> ZYX:
+def block_shape_of(factors: Sequence[ZYX], chunk_shape: Sequence[int] = DEFAULT_CHUNK) -> ZYX:
     """Smallest block (z, y, x) of whole chunks and whole voxels of every level."""
     z, y, x = (math.lcm(n, f) for n, f in zip(triple(chunk_shape, "chunk_shape"), factors[-1], strict=True))
+    return z, y, x
+
+
+def chunk_within(shape: ZYX, chunk_shape: Sequence[int]) -> ZYX:
+    """A chunk of which no axis is longer than the power of two that holds the volume's: there are as many chunks.
+
+    Who writes or reads a chunk holds all of it, the part beyond the volume too.
+    """
+    z, y, x = (
+        min(c, 1 << (n - 1).bit_length()) for n, c in zip(shape, triple(chunk_shape, "chunk_shape"), strict=True)
+    )
     return z, y, x
 
 

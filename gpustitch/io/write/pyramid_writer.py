@@ -34,11 +34,12 @@ from gpustitch.io.write.pyramid_layout import (
     check_block,
     check_given,
     checked_levels,
+    chunk_within,
     coarser,
     level_shape,
     morton_order,
     triple,
-)
+)  # fmt: skip
 from gpustitch.io.write.shards import DEFAULT_SHARD_BYTES, checked_shard_bytes, file_shape
 from gpustitch.io.write.stores import writing_context
 from gpustitch.model import ZYX, Box, Spacing, factors_between, level_factors
@@ -129,16 +130,15 @@ class PyramidWriter(ABC):
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.shape = triple(shape, "shape")
         self.spacing = spacing
-        self.chunk_shape = triple(chunk_shape, "chunk_shape")
+        self.chunk_shape = chunk_within(self.shape, chunk_shape)
         self.levels = checked_levels(levels)
         if self.dtype.name not in self.written_types:
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.factors = level_factors(spacing, self.levels)
-        self.block_shape = block_shape_of(self.factors, self.chunk_shape)
+        self.block_shape = block_shape_of(self.factors, chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
         self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty, writer)
-        self._writer = writer or self.writers[0]
-        self._write_empty = write_empty
+        self._writer, self._write_empty = writer or self.writers[0], write_empty
         self.file_shapes = [
             file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, factor, self.shard_bytes)
             for factor in self.factors
@@ -148,8 +148,8 @@ class PyramidWriter(ABC):
         self._flush, self._sidecar = flush, sidecar
         self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
         self._is_part = journal is not None and journal.is_part
-        shapes = [level_shape(self.shape, factor) for factor in self.factors]
-        self._states = [FileStates(shape, unit) for shape, unit in zip(shapes, self.file_shapes, strict=True)]
+        files = zip(self.factors, self.file_shapes, strict=True)
+        self._states = [FileStates(level_shape(self.shape, factor), unit) for factor, unit in files]
         self._unfinished = Unfinished(self.dtype)
         self._lock = threading.Lock()  # for the attributes below
         self._given: set[ZYX] = set()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
+from gpustitch.io.images.tiff_meaning import meaning_of
 from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
 from gpustitch.slices.model import SliceHeader
@@ -146,17 +147,18 @@ class ImageSlices:
         with reading(path, f"TIFF, page {frame}"):
             if path not in self._several:
                 with tiff_alone(path) as tiff:
-                    return _shaped(_read_page(tiff, frame), path)
+                    return _shaped(_read_page(tiff, frame, path), path)
             with self._lock:
                 if path not in self._open:
                     self._open[path] = tiff_alone(path)
-                return _shaped(_read_page(self._open[path], frame), path)
+                return _shaped(_read_page(self._open[path], frame, path), path)
 
 
-def _read_page(tiff: Any, frame: int) -> npt.NDArray[Any]:
-    """A page of a file, or a plane behind its only page."""
+def _read_page(tiff: Any, frame: int, path: Path) -> npt.NDArray[Any]:
+    """A page of a file, or a plane behind its only page, as it is shown."""
     if len(tiff.pages) > 1 or frame == 0:
-        return np.asarray(tiff.pages[frame].asarray(maxworkers=1))
+        page = tiff.pages[frame]
+        return meaning_of(page, path).pixels(np.asarray(page.asarray(maxworkers=1)))
     page = tiff.pages.first
     data = np.fromfile(
         tiff.filehandle.path,
@@ -164,7 +166,7 @@ def _read_page(tiff: Any, frame: int) -> npt.NDArray[Any]:
         int(np.prod(page.shape)),
         offset=page.dataoffsets[0] + frame * page.nbytes,
     )
-    return data.reshape(page.shape)
+    return meaning_of(page, path).pixels(data.reshape(page.shape))
 
 
 def _shaped(image: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:

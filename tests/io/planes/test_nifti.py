@@ -10,6 +10,12 @@ import pytest
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
+from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.write.opening import open_output
+from gpustitch.model import Box, Spacing
+from gpustitch.ops.pyramid import downsample
+from gpustitch.show.describe import describe_path
+from gpustitch.show.facts import of_path
 
 
 def saved(path, voxels, affine=None, unit="mm", slope=None):
@@ -73,7 +79,7 @@ def test_nifti_planes_refuse_what_is_no_volume(tmp_path, what):
     if what == "text":
         path.write_text("no volume")
     elif what == "several":
-        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4, 5), np.uint8), None), path)
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4, 5, 3), np.uint8), None), path)
     elif what == "complex":
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4), np.complex64), None), path)
     else:
@@ -146,3 +152,38 @@ def test_impossible_numbers_of_voxels_are_refused(tmp_path, dim):
 @pytest.mark.parametrize("code", [4, 5, 7, 8, 16, 255])
 def test_units_that_are_no_length_state_none(tmp_path, code):
     assert open_planes(patched(tmp_path / "v.nii", (UNITS, "B", code))[0]).spacing is None
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("n_times", [2, 5])
+def test_a_volume_in_time_is_chosen_and_listed(tmp_path, suffix, n_times):
+    voxels = np.random.default_rng(0).integers(0, 200, (n_times, 3, 4, 5)).astype(np.uint16)
+    path = saved(tmp_path / f"v{suffix}", voxels)
+    for k in range(n_times):
+        planes = open_planes(path, choice=StackChoice(stack_time=str(k + 1)))
+        np.testing.assert_array_equal(planes.read(0, 3), voxels[k])
+        np.testing.assert_array_equal(planes.read(1, 3, slice(1, 3), slice(2, 5)), voxels[k, 1:, 1:3, 2:5])
+    np.testing.assert_array_equal(open_planes(path, choice=StackChoice(stack_series="2")).read(0, 3), voxels[1])
+    for choice in (StackChoice(), StackChoice(stack_time="0"), StackChoice(stack_time=str(n_times + 1))):
+        with pytest.raises(ParameterError, match=r"stack.*1: volume 1 \(time 1, 3 planes\)"):
+            open_planes(path, choice=choice)
+    assert any("volume 2 (time 2, 3 planes)" in line for line in describe_path(path))
+    assert len(of_path(path)["stacks"]) == n_times
+
+
+def test_one_volume_in_time_is_no_choice(tmp_path):
+    path = saved(tmp_path / "v.nii", np.zeros((1, 3, 4, 5), np.uint8))
+    assert open_planes(path).shape == (3, 4, 5)
+    with pytest.raises(ParameterError, match="holds one stack"):
+        open_planes(path, choice=StackChoice(stack_time="1"))
+
+
+def test_what_we_write_in_time_is_read_back(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 200, (6, 4, 5)).astype(np.uint16)
+    with open_output(
+        tmp_path / "v.nii.gz", voxels.shape, voxels.dtype, Spacing(1, 1, 1), downsample=downsample, n_volumes=2
+    ) as output:
+        output.write(Box.of_shape(voxels.shape), voxels)
+    for k in range(2):
+        planes = open_planes(tmp_path / "v.nii.gz", choice=StackChoice(stack_time=str(k + 1)))
+        np.testing.assert_array_equal(planes.read(0, 3), voxels[3 * k : 3 * k + 3])

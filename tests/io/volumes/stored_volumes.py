@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.write.opening import open_output
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
+from tests.paths import temporary
 
 DTYPES = {"raw": "uint16", "jpeg": "uint8", "png": "uint8", "compressed_segmentation": "uint32"}
 COMPRESS = {"": bytes, ".gz": gzip.compress, ".br": imagecodecs.brotli_encode, ".zstd": imagecodecs.zstd_encode}
@@ -25,8 +25,8 @@ MISSING = "files of chunks are missing"
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name) / "v"
+    with temporary() as place:
+        yield place / "v"
 
 
 def read(path, **options):

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, level_shape, pyramid_bytes
+from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, chunk_within, level_shape, pyramid_bytes
 from gpustitch.model import Spacing, level_factors
+from gpustitch.ops.pyramid import downsample
+from tests.io.volumes.stored_volumes import ours, read
 
 EVEN = level_factors(Spacing(1, 1, 1), 16)
 
@@ -25,3 +30,26 @@ def test_a_block_that_would_not_fit_in_memory_is_refused() -> None:
         check_block(block, (3000, 3000, 3000), np.uint16)
     check_block(block, (300, 300, 300), np.uint16)
     check_block(block_shape_of(EVEN[:7]), (10**6, 10**6, 10**6), np.uint16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 40)] * 3), st.tuples(*[st.integers(1, 3000)] * 3))
+def test_a_chunk_is_hardly_longer_than_the_volume_and_there_are_as_many(shape, chunk) -> None:
+    found = chunk_within(shape, chunk)
+    assert all(f <= c and f < 2 * n for f, c, n in zip(found, chunk, shape, strict=True))
+    for factor in (1, 2, 4):
+        lengths = [-(-n // factor) for n in shape]
+        assert [-(-n // c) for n, c in zip(lengths, found, strict=True)] == [
+            -(-n // c) for n, c in zip(lengths, chunk, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("options", [{}, {"shard_bytes": 0}, {"writer": "direct"}])
+@pytest.mark.parametrize("chunk", [(1000, 1000, 1000), (1000, 4, 7), (3000, 2, 1000)])
+def test_chunks_far_beyond_the_volume_take_no_memory_and_give_its_voxels(tmp_path, chunk, options) -> None:
+    voxels = np.random.default_rng(0).integers(1, 250, (9, 12, 30)).astype(np.uint16)
+    ours(tmp_path / "v", voxels, chunk_shape=chunk, **options)
+    (size,) = json.loads((tmp_path / "v" / "info").read_text())["scales"][0]["chunk_sizes"]
+    assert math.prod(size) <= 8 * voxels.size
+    for level, expected in enumerate((voxels, downsample(voxels))):
+        np.testing.assert_array_equal(read(tmp_path / "v", level=level), expected)

@@ -117,6 +117,13 @@ def test_spacing_of_the_planes(tmp_path, z_um, step):
     assert spacing.zyx_um == pytest.approx((z_um, 0.5, 0.25))
 
 
+def test_threads_that_have_nothing_to_make_hold_nothing(tmp_path):
+    given = options(tmp_path, *series(shape=(70, 90)), "v", levels=1, chunk_shape=(16, 16, 16))
+    most, more = (plan(dataclasses.replace(given, n_workers=n)).blocks for n in (10**6, 10**7))
+    assert most.n_workers == more.n_workers == most.cut.n_items
+    assert most.memory_bytes == more.memory_bytes < 10**9
+
+
 @pytest.mark.parametrize("memory_bytes", [1, 50_000, 10**9])
 @pytest.mark.parametrize("n_workers", [1, 4])
 @pytest.mark.parametrize("output", ["v", "v.tif"])

@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,17 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.shards import precomputed_sharding
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
-from tests.io.volumes.stored_volumes import folder, ours, read
+from tests.io.volumes.stored_volumes import ours, read
+from tests.paths import on_disk
 
 ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On the disk, as the file system is what counts."""
+    with on_disk() as path:
+        yield path
 
 
 def noise(shape, dtype="uint16", seed=0):
@@ -57,7 +66,8 @@ def test_any_volume_is_what_tensorstore_reads(shape_and_chunk, dtype, shard_byte
     voxels = noise(shape, dtype, seed)
     coarse = np.random.default_rng(seed).random([-(-n // 4) for n in shape]) < empty
     voxels[np.kron(coarse, np.ones((4, 4, 4), bool))[tuple(slice(n) for n in shape)]] = 0
-    with folder() as path:
+    with on_disk() as place:
+        path = place / "v"
         ours(path, voxels, chunk_shape=chunk, shard_bytes=shard_bytes, writer="direct")
         for level, expected in enumerate((voxels, downsample(voxels))):
             np.testing.assert_array_equal(by_tensorstore(path, level), expected)

@@ -1,0 +1,110 @@
+"""Refuses what is no number where a number is asked for, by the name of the parameter, before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from gpustitch.errors import ParameterError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_TEXTS = (str, Path)
+
+
+def typed(*options: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A call whose numbers, and those of the ``options`` that it takes as ``**how``, are numbers.
+
+    Python does not look at annotations: ``"1.8"`` would fail somewhere below, and ``"no"`` be true.
+
+    Parameters
+    ----------
+    options
+        Dataclasses, or functions, by whose annotations the options are looked at.
+    """
+
+    def checking(verb: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(verb)
+
+        @functools.wraps(verb)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind_partial(*args, **kwargs).arguments
+            asked, rest = hints_of(verb), given.pop("how", {})
+            for name, value in given.items():
+                check_value(name, value, asked.get(name, Any))
+            if rest:
+                of_options = {name: hint for place in options for name, hint in fields_of(place)}
+                for name, value in rest.items():
+                    check_value(name, value, of_options.get(name, Any))
+            return verb(*args, **kwargs)
+
+        return checked
+
+    return checking
+
+
+@functools.cache
+def hints_of(verb: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations of a function's parameters, or of a dataclass's fields."""
+    return get_type_hints(verb)
+
+
+def fields_of(place: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """Names and annotations of a dataclass, and of those in it; or of a function's parameters."""
+    for name, hint in hints_of(place).items():
+        if dataclasses.is_dataclass(hint):
+            yield from fields_of(hint)  # type: ignore[arg-type]
+        yield name, hint
+
+
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Raise ParameterError if the annotation asks for numbers, or yes or no, and the value is something else."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    plain = {int, float, bool, type(None)}
+    if value is None or any(kind is Any for kind in kinds) or not plain.intersection(kinds) - {type(None)}:
+        tuples = [kind for kind in kinds if get_origin(kind) is tuple]
+        if value is not None and tuples and len(tuples) + (type(None) in kinds) == len(kinds):
+            _check_several(name, value, get_args(tuples[0]))
+        return
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if isinstance(value, str) and (words or any(kind in _TEXTS for kind in kinds)):
+        return
+    others = [kind for kind in kinds if kind not in plain and get_origin(kind) is not Literal]
+    if others and not isinstance(value, str | bytes):
+        return
+    wanted = "True or False" if bool in kinds and not {int, float} & set(kinds) else "a number"
+    fits = _is_yes_or_no(value) if wanted != "a number" else _is_number(value)
+    if not fits:
+        either = "".join(f", or {word!r}" for word in words)
+        raise ParameterError(f"`{name}` must be {wanted}{either}, not {value!r:.60}")
+
+
+def _check_several(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
+    """Raise ParameterError where numbers are asked for and there is a text, no list, or one with a text in it."""
+    if not {*kinds} <= {int, float, Ellipsis}:
+        return
+    parts = None if isinstance(value, str | bytes | dict) or not hasattr(value, "__iter__") else list(value)
+    if parts is None or not all(map(_is_number, parts)) or (Ellipsis not in kinds and len(parts) != len(kinds)):
+        n = "" if Ellipsis in kinds else f"{len(kinds)} "
+        raise ParameterError(f"`{name}` must be {n}numbers, not {value!r:.60}")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str | bytes | bytearray):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_yes_or_no(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))
