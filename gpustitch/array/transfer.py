@@ -31,7 +31,7 @@ _PINNED_BYTES = 1 << 16
 _BETWEEN = (__name__, "contextlib")
 
 # Threads on one device at a time: one computes, one sends and one fetches. More would only take memory.
-_AT_ONCE = 3
+AT_ONCE = 3
 
 _of_thread = threading.local()
 _turns: dict[int, threading.Semaphore] = {}
@@ -116,7 +116,7 @@ def _turn(index: int) -> Iterator[None]:
     if index in held:
         yield
         return
-    with _turns.setdefault(index, threading.Semaphore(_AT_ONCE)):
+    with _turns.setdefault(index, threading.Semaphore(AT_ONCE)):
         held[index] = None
         try:
             yield

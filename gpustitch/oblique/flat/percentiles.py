@@ -186,17 +186,36 @@ def _band(chosen: Chosen, binning: Binning, start: int) -> Found:
     rows = slice(start, min(start + chosen.band_rows, chosen.frame_shape[0]))
     frames, n_first = _read(chosen, rows)
     grid, step = chosen.grid, chosen.step
+    # Of the rows that are there: they are those of the grid, from the first one in the band on.
+    first = (-(-start // step) * step - -(-start // grid) * grid) // grid
     with on(chosen.device):
-        moved = to_device(frames, chosen.device)
-        whole = _percentiles(moved, binning)
-        # The rows of frames are those of the grid, from the first one in the band on.
-        first = (-(-start // step) * step - -(-start // grid) * grid) // grid
-        some = (slice(first, None, step // grid), slice(None, None, step // grid))
-        parts = [moved[:n_first], moved[n_first:]]
-        one, other = (_percentiles(part[:, *some] if step > grid else part, binning) for part in parts)
+        whole, halves = percentiles_of(to_device(frames, chosen.device), n_first, binning, first, step // grid)
     sampled = frames[::_FRAMES_SAMPLED]
     lit, beyond = (int(np.count_nonzero(sampled >= least)) for least in (binning.background, binning.end))
-    return Found(whole, (one, other), step, lit, beyond, grid)
+    return Found(whole, halves, step, lit, beyond, grid)
+
+
+def percentiles_of(
+    frames: Array, n_first: int, binning: Binning, first: int = 0, step: int = 1
+) -> tuple[Percentiles, tuple[Percentiles, Percentiles]]:
+    """Percentiles of all frames (frames, rows, columns), and those of two halves.
+
+    Parameters
+    ----------
+    frames
+        Counts of the camera, unsigned integers.
+    n_first
+        So many frames are the first half.
+    binning
+        Bins, percentile.
+    first, step
+        The halves have every ``step``-th row from ``first`` on, and every ``step``-th column.
+    """
+    some = (slice(first, None, step), slice(None, None, step))
+    parts = [frames[:n_first], frames[n_first:]]
+    whole = _percentiles(frames, binning)
+    one, other = (_percentiles(part[:, *some] if step > 1 else part, binning) for part in parts)
+    return whole, (one, other)
 
 
 def _percentiles(frames: Array, binning: Binning) -> Percentiles:

@@ -24,6 +24,7 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.model.options import check_ranges
 from gpustitch.oblique.flat.chosen import choose_frames
+from gpustitch.oblique.flat.device_bytes import within_device
 from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, Grid, counts_of, fit_flat, usable
 from gpustitch.oblique.flat.histogram import check_bins
 from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
@@ -163,11 +164,11 @@ def plan_of(sources: tuple[Readable, ...], options: IlluminationOptions) -> Illu
     check_bins(sources[0].dtype, fit_options.n_bins, width, fit_options.background)
     numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers = checked_workers(options.n_workers)
-    # Who asks for the percentiles wants those of all pixels.
     grid = 1 if options.intermediate_output is not None else steps_of(sources[0].shape[1:])[0]
     n_workers, band_rows = _cut(sources[0], sum(map(len, numbers)), grid, n_workers, options.memory_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device, grid))
+    chosen = within_device(Chosen(sources, numbers, band_rows, n_workers, device, grid))
+    return IlluminationPlan(options, sources, chosen)
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:

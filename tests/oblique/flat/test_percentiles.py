@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.array import CPU
-from gpustitch.errors import DamagedInputError
+from gpustitch.array import CPU, Device
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.readable import Readable
 from gpustitch.oblique.flat import percentiles
+from gpustitch.oblique.flat.device_bytes import within_device
 from gpustitch.oblique.flat.percentiles import Binning, Chosen, find_percentiles, held_frames, steps_of
+from tests.cuda_cpu import build, shim
 from tests.oblique.flat.scenes import Stack
 
 BINNING = Binning(95.0, 256, 4, 20)
@@ -127,3 +131,24 @@ def test_few_frames_are_spread_over_all_sources_and_lost_ones_left_out():
     assert len(list(chosen.few(99))) == 40
     stacks[2].absent = frozenset(range(30))
     assert len(list(chosen.few(99))) == 10
+
+
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
+@pytest.mark.parametrize(("n_workers", "grid", "step"), [(1, 1, 1), (2, 2, 4), (5, 1, 3)])
+def test_bands_take_no_more_of_a_device_than_they_may(n_workers, grid, step, monkeypatch):
+    monkeypatch.setattr(Chosen, "step", step)
+    frames = np.random.default_rng(5).integers(0, 1100, (40, 37, 50)).astype(np.uint16)
+    on_host = Chosen([Stack(frames)], [np.arange(40)], 37, n_workers, CPU, grid)
+    expected = find_percentiles(on_host, BINNING)
+    most = frames.nbytes // grid**2 // 3
+    with shim.installed():
+        chosen = within_device(replace(on_host, device=Device(0, "cuda:0", most)))
+        before = shim.POOL.most_used = shim.POOL.used_bytes()
+        found = find_percentiles(chosen, BINNING)
+        assert shim.POOL.most_used - before <= most
+    assert 1 <= chosen.band_rows < 20
+    for ours, theirs in zip((found.whole, *found.halves), (expected.whole, *expected.halves), strict=True):
+        np.testing.assert_array_equal(ours.bins, theirs.bins)
+    with pytest.raises(ParameterError, match=r"40 frames take [0-9,]+ bytes of the device's memory, and may take 900;"):
+        within_device(replace(on_host, device=Device(0, "cuda:0", 900)))
+    assert within_device(on_host) is on_host
