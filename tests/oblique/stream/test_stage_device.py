@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import numpy as np
 import pytest
 
 from gpustitch.array import Device, choose_device
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, OutputError, ParameterError
 from gpustitch.io.volumes.opening import open_volume
+from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.model import Box, level_factors
 from gpustitch.oblique.deskew.sweep import Grain
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream import emission, sweep
 from gpustitch.oblique.stream import stage as stream
-from gpustitch.oblique.stream import sweep
 from gpustitch.oblique.stream.bands import Cut
 from gpustitch.oblique.stream.host_bytes import SMALL_BYTES, pinned_bytes
 from tests.cuda_cpu import build, shim
@@ -162,3 +164,34 @@ def test_pinned_memory_is_what_the_plan_counts(n_workers, correction, is_apart, 
     # It is a part of the plan, which shrinks with the threads.
     assert counted < plan.memory_bytes
     assert pinned(fewer) < counted or n_workers == 1
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.parametrize("what", ["a frame", "the disk"])
+def test_what_fails_ends_a_sweep_on_a_device_and_is_told(what, n_workers, tmp_path: Path, monkeypatch) -> None:
+    frames = {"fails_at": 90} if what == "a frame" else {}
+    mosaic, told = two_tiles((130, 64, 40), Correction(dark=30.0), **frames), []
+    write, n_left = PyramidWriter.write_levels, [4]
+
+    def failing(*given):
+        n_left[0] -= 1
+        if n_left[0] < 0 and what == "the disk":
+            raise OutputError("the disk is full")
+        write(*given)
+
+    def run():
+        how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": n_workers}
+        try:
+            stream.run(stream.plan(mosaic, StitchOptions(tmp_path / "v", device=choose_device("cuda"), **how)))
+        except (DamagedInputError, OutputError) as error:
+            told.append(str(error))
+
+    monkeypatch.setattr(PyramidWriter, "write_levels", failing)
+    monkeypatch.setattr(emission, "TOGETHER_BYTES", 1 << 17)
+    with shim.installed():
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(120)
+        assert not thread.is_alive(), "something waits for ever"
+    assert len(told) == 1 and {"a frame": "frame 90 cannot be read", "the disk": "is full"}[what] in told[0]
+    assert not [*tmp_path.iterdir()]
