@@ -7,7 +7,8 @@ volume to the slabs of 64 planes that these columns make. As many blocks are mad
 
 The stand-in checks each launch and leaves it out: no count depends on what bodies compute, as a test says.
 Each function of CuPy counts as one launch, though some take several. On a device the program makes the same calls. What
-is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory.
+is *staged* goes up through a copy that the calling thread makes first, all else from pinned memory. What comes down *in
+the way* is copied by a stream that also computes, and goes on only after that.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
-from gpustitch.oblique.stream import stage, sweep
+from gpustitch.oblique.stream import emission, stage
 from tests.cuda_cpu.module import settings
 from tests.cuda_cpu.shim import COUNTS, installed
 
@@ -55,12 +56,13 @@ PARTS = {
     ("intake", "load"): "read, correct",
     ("sweep", "_fuse_rows"): "fuse",
     ("sweep", "_turn_rows"): "turn",
-    ("sweep", "_emit"): OF_BLOCKS,
+    ("emission", "_emit_together"): OF_BLOCKS,
 }
 KINDS = {
     "uploads": "uploads", "downloads": "downloads", "bodies": "launches of bodies", "calls": "launches of CuPy's own",
-    "waits": "waits inside", "ends": "waits at ends", "frees": "waits for buffers",
+    "waits": "waits inside", "ends": "waits at ends", "frees": "waits for buffers", "backs": "waits for voxels",
 }  # fmt: skip
+OF_BYTES = {"uploads": "MiB up", "staged": "MiB staged", "downloads": "MiB down", "behind": "MiB down in the way"}
 MIB = 1 << 20
 
 Key = TypeVar("Key", bound=tuple[str, ...])
@@ -119,13 +121,13 @@ def counted(
     volume = ObliqueTile(frames, scan, replace(correction, flat=flat))
     mosaic = PlacedMosaic((PlacedVolume("tile", volume, (0.0, 0.0, 0.0)),), volume.spacing)
     # Blocks of 2048 rows that are made together; as many of few rows.
-    together = max(1, sweep.TOGETHER_BYTES // (2 * SLAB * SIDE * WIDTH))
+    together = max(1, emission.TOGETHER_BYTES // (2 * SLAB * SIDE * WIDTH))
     limit = together * 2 * SLAB * shape[0] * WIDTH
     with (
         tempfile.TemporaryDirectory() as folder,
         installed(),
         settings(executes=executes),
-        unittest.mock.patch.object(sweep, "TOGETHER_BYTES", limit),
+        unittest.mock.patch.object(emission, "TOGETHER_BYTES", limit),
     ):
         options = StitchOptions(Path(folder) / "volume", levels=LEVELS, n_workers=2, device=choose_device("cuda"))
         with COUNTS.counted(part_of):
@@ -169,7 +171,7 @@ def rows_of(method: str, found: Counted) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"method": method, "part": part}
         for kind, name in KINDS.items():
             row[name] = sum(found.numbers.get((kind, of), 0) for of in parts)
-        for kind, name in (("uploads", "MiB up"), ("staged", "MiB staged"), ("downloads", "MiB down")):
+        for kind, name in OF_BYTES.items():
             row[name] = sum(found.n_bytes.get((kind, of), 0) for of in parts) / MIB
         rows.append(row)
     return rows

@@ -41,7 +41,7 @@ DEVICE_BYTES = {"none": 21.0, "wavelet": 38.0, "pystripe": 71.0, "lightsheet": 3
 # Where instructions bound bodies and not bytes: seconds for a frame, calculated.
 DEVICE_S = {"lightsheet": 4e-4}
 CALLS = ("uploads", "downloads", "launches of bodies", "launches of CuPy's own")
-WAITS = ("waits inside", "waits at ends", "waits for buffers")
+WAITS = ("waits inside", "waits at ends", "waits for buffers", "waits for voxels")
 
 
 def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates()) -> dict[str, float]:

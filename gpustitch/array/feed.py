@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gpustitch.array.device import Device
 from gpustitch.array.namespace import Array
-from gpustitch.array.transfer import host_room, told
+from gpustitch.array.transfer import large_room, told
 
 # One buffer is copied while two are filled; a place on the device is worked on while the other one is copied to.
 N_BUFFERS, N_PLACES = 3, 2
@@ -30,7 +30,7 @@ class Feed:
         self._cupy: Any = importlib.import_module("cupy")
         self._device = device
         with told(device), self._cupy.cuda.Device(device.index):
-            self._buffers = [_Memory(host_room((n_bytes,), np.uint8)) for _ in range(N_BUFFERS)]
+            self._buffers = [_Memory(large_room(n_bytes)) for _ in range(N_BUFFERS)]
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
             with self._stream:
                 self._places = [_Memory(self._cupy.empty((part_bytes,), np.uint8)) for _ in range(N_PLACES)]
@@ -52,7 +52,7 @@ class Feed:
             self._stream.wait_event(place.free)
         array = _shaped(place.array, host.shape, host.dtype)
         array.set(host, self._stream)
-        buffer.free = self._stream.record()
+        buffer.free = self._stream.record(self._cupy.cuda.Event(block=True, disable_timing=True))  # waited for by sleep
         current.wait_event(buffer.free)
         try:
             yield array

@@ -10,7 +10,7 @@ import functools
 import importlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ _PINNED_BYTES = 1 << 16
 _BETWEEN = (__name__, "contextlib")
 
 # Threads on one device at a time: one computes, one sends and one fetches. More would only take memory.
-_AT_ONCE = 3
+AT_ONCE = 3
 
 _of_thread = threading.local()
 _turns: dict[int, threading.Semaphore] = {}
@@ -116,7 +116,7 @@ def _turn(index: int) -> Iterator[None]:
     if index in held:
         yield
         return
-    with _turns.setdefault(index, threading.Semaphore(_AT_ONCE)):
+    with _turns.setdefault(index, threading.Semaphore(AT_ONCE)):
         held[index] = None
         try:
             yield
@@ -161,41 +161,30 @@ def to_device(array: Array, device: Device | str) -> Array:
     return moved
 
 
-def to_host(array: Array) -> npt.NDArray[Any]:
-    """The array of any library in host memory; the same array if it lies there already."""
+def to_host(array: Array, *, is_pinned: bool = True) -> npt.NDArray[Any]:
+    """The array of any library in host memory; the same array if it lies there already.
+
+    Copies go through pinned memory, of which CuPy keeps as much for each size that there was. Where sizes are many,
+    ``is_pinned`` is to be False.
+    """
     array = taken(array)
     if library_of(array) == "numpy":
         return np.asarray(array)
     device_array: Any = array
-    if array.nbytes < _PINNED_BYTES:
+    if not is_pinned or array.nbytes < _PINNED_BYTES:
         return device_array.get()  # type: ignore[no-any-return]
     host = host_room(array.shape, array.dtype)
     device_array.get(out=host)
     return host
 
 
-def fetched(arrays: Sequence[Array]) -> list[npt.NDArray[Any]]:
-    """Arrays of one library and dtype in host memory, complete where the block of :func:`on` ends.
-
-    On a device there are two copies, neither of which is waited for: of the first array, and of the others together.
-    """
-    if library_of(*arrays) == "numpy":
-        return [np.asarray(array) for array in arrays]
-    first, *others = arrays
-    found = [_begun(first)]
-    if others:
-        cupy = importlib.import_module("cupy")
-        ends = np.cumsum([array.size for array in others]).tolist()
-        together = _begun(cupy.concatenate([array.reshape(-1) for array in others]))
-        parts = (together[end - array.size : end] for array, end in zip(others, ends, strict=True))
-        found += [part.reshape(array.shape) for part, array in zip(parts, others, strict=True)]
-    return found
-
-
-def _begun(array: Any) -> npt.NDArray[Any]:
-    """An array of the host that the device's copy goes to, on the current stream."""
+def fetched(array: Array) -> npt.NDArray[Any]:
+    """The array in host memory, complete where the block of :func:`on` ends: the copy to it is not waited for."""
+    if library_of(array) == "numpy":
+        return np.asarray(array)
+    device_array: Any = array
     host = host_room(array.shape, array.dtype)
-    array.get(out=host, blocking=False)
+    device_array.get(out=host, blocking=False)
     return host
 
 
@@ -206,6 +195,12 @@ def host_room(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     except RuntimeError:
         return np.empty(shape, dtype)
     return room
+
+
+def large_room(n_bytes: int) -> npt.NDArray[Any]:
+    """Bytes for a buffer that is used many times; what CuPy's pool keeps goes first, as it fits no other size."""
+    importlib.import_module("cupy").get_default_pinned_memory_pool().free_all_blocks()
+    return host_room((n_bytes,), np.uint8)
 
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, device: Device) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,3 +57,33 @@ def ordered_map(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def helped(pool: ThreadPoolExecutor, function: Callable[[S], object], items: Iterable[S]) -> None:
+    """Call ``function`` for each item, in this thread and, meanwhile, in those of ``pool`` that are idle.
+
+    All calls have ended when this returns. It waits for no thread that has not begun, so ``pool`` may be busy with its
+    own callers. The first error is raised; what was not begun by then is dropped.
+    """
+    left = deque(items)
+
+    def work() -> None:
+        while True:
+            try:
+                item = left.popleft()
+            except IndexError:
+                return
+            try:
+                function(item)
+            except BaseException:
+                left.clear()
+                raise
+
+    helpers = [pool.submit(work) for _ in range(len(left) - 1)]
+    try:
+        work()
+    finally:
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()

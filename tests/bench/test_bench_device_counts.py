@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench import bench_device_counts as bench
+from gpustitch.oblique.flat.flatfield import N_SHARES
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES
 from tests.cuda_cpu import build
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
@@ -18,6 +20,9 @@ def test_frames_go_up_once_voxels_come_down_once_and_nothing_waits(method):
     pixels = 2 * N_FRAMES * SHAPE[0] * SHAPE[1]
     up, staged = (sum(n for (kind, _), n in found.n_bytes.items() if kind == of) for of in ("uploads", "staged"))
     assert up - staged == pixels and staged < 0.5 * pixels  # tables, which are large beside such small frames
+    # How many pixels the correction cut off comes for each batch; voxels do not come in the way of the work.
+    down, behind = (sum(n for (kind, _), n in found.n_bytes.items() if kind == of) for of in ("downloads", "behind"))
+    assert behind == N_FRAMES // BATCH_FRAMES * N_SHARES * 4 < down / 20
     counts = {of: sum(n for (kind, _), n in found.numbers.items() if kind == of) for of in bench.KINDS}
     assert counts["uploads"] < N_FRAMES and counts["downloads"] < N_FRAMES
     assert counts["bodies"] + counts["calls"] < 5 * N_FRAMES
@@ -47,5 +52,5 @@ def test_rows_add_up_and_scale():
     of_all = rows[-1]
     assert of_all["launches of bodies"] == 3 and of_all["launches of CuPy's own"] == 4 and of_all["waits inside"] == 1
     assert (of_all["MiB up"], of_all["MiB staged"], of_all["MiB down"]) == (1, 2, 0)
-    for name in (*bench.KINDS.values(), "MiB up", "MiB staged", "MiB down"):
+    for name in (*bench.KINDS.values(), *bench.OF_BYTES.values()):
         assert of_all[name] == pytest.approx(sum(row[name] for row in rows[:-1]) + (name == "waits inside"))

@@ -28,9 +28,9 @@ from tests.cuda_cpu import shim_names as names
 from tests.cuda_cpu.shim_array import call_ufunc, check_call, holds_array, ndarray, note, unwrap, wrap
 from tests.cuda_cpu.shim_books import BOOKS
 from tests.cuda_cpu.shim_counts import COUNTS
-from tests.cuda_cpu.shim_cuda import POOL
+from tests.cuda_cpu.shim_cuda import PINNED, POOL
 
-__all__ = ["COUNTS", "POOL", "asarray", "asnumpy", "installed", "ndarray"]
+__all__ = ["COUNTS", "PINNED", "POOL", "asarray", "asnumpy", "installed", "ndarray"]
 
 
 @contextlib.contextmanager
@@ -188,13 +188,12 @@ def _cupy():
         setattr(module, name, getattr(np, name))
     for name, function in _creation(np, names.CREATION).items():
         setattr(module, name, function)
-    pinned = cuda_parts.PinnedPool()
     module.__version__ = "14.2.0"
     module.array, module.asarray, module.asnumpy = array, asarray, asnumpy
     module.shape, module.size = (lambda a: a.shape), (lambda a: a.size)
     module.get_array_module = lambda *args: module if any(isinstance(a, ndarray) for a in args) else np
     module.get_default_memory_pool = lambda: POOL
-    module.get_default_pinned_memory_pool = lambda: pinned
+    module.get_default_pinned_memory_pool = lambda: PINNED
     module.cuda = _cuda()
     module.lib = _module("cupy.lib")
     module.lib.stride_tricks = _module("cupy.lib.stride_tricks", names.STRIDE_TRICKS, np.lib.stride_tricks)
@@ -228,7 +227,7 @@ def _cuda():
 def _cupyx():
     scipy = importlib.import_module("scipy")
     fft, ndimage = importlib.import_module("scipy.fft"), importlib.import_module("scipy.ndimage")
-    module = _module("cupyx", empty_pinned=np.empty, zeros_pinned=np.zeros)
+    module = _module("cupyx", empty_pinned=PINNED.empty, zeros_pinned=np.zeros)
     module.scipy = _module("cupyx.scipy", __version__=scipy.__version__)
     module.scipy.fft = _module("cupyx.scipy.fft", names.SCIPY_FFT, fft)
     for functions in (_creation(fft, names.SCIPY_FFT_CREATION), _numbers(fft, names.SCIPY_FFT_NUMBERS)):

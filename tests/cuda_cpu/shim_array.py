@@ -98,7 +98,7 @@ class ndarray:
         if blocking:
             out[...] = _fetched(self)
         else:
-            COUNTS.note("downloads", self.nbytes)
+            COUNTS.download(self.nbytes, is_behind=stream in (None, current_stream()))
             (stream or current_stream()).fill_later(out, note(self, stream=stream)._host.copy())
         return out
 

@@ -6,10 +6,10 @@ or the device was waited for. CuPy gives freed memory back to the stream on whic
 
 - to read what another stream wrote, or to write what another stream wrote or reads, without having waited for it;
 - to free what a stream other than the one that made it may still read or write;
-- to change memory of the host from which a copy is made that was not waited for.
+- to change memory of the host from which, or to which, a copy is made that was not waited for, or to copy it again.
 
 A copy to memory of the host happens as late as a device may make it: when its stream, or an event after it, is waited
-for.
+for. Until then nothing useful is there.
 
 Code that has such a fault may give right results a thousand times. ``shim.installed()`` raises :class:`StreamFault`.
 """
@@ -23,7 +23,11 @@ import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
+
 _NOT_TOLD = ("tests.cuda_cpu.shim", "gpustitch.array")
+# Bytes that a copy finds, and leaves until it is waited for.
+_NOTHING_USEFUL = 0xA5
 # Enough to see what is wrong.
 _MOST_TOLD = 5
 
@@ -72,14 +76,15 @@ class Books:
         self._faults = []
         self._later = []
 
-    def later(self, clock, act):
+    def later(self, clock, act, filled=None):
         """What a stream does with memory of the host after all that it was given: done once it is waited for."""
         with self._lock:
             self._step(clock)
-            self._later.append((clock.number, clock.at, act))
+            self._later.append((clock.number, clock.at, act, filled))
 
     def unchanged(self, clock, host):
         """A stream copies from memory of the host."""
+        self._not_on_its_way(host, "copied from")
         kept, where = host.tobytes(), _where()
 
         def compare():
@@ -88,11 +93,31 @@ class Books:
 
         self.later(clock, compare)
 
+    def filled(self, clock, host, elements):
+        """A stream copies elements to memory of the host."""
+        self._not_on_its_way(host, "copied to")
+        where, content = _where(), host.view(np.uint8)
+        content[...] = _NOTHING_USEFUL
+
+        def copy():
+            if (content != _NOTHING_USEFUL).any():
+                self._faults.append(f"memory of the host changes before the copy to it is waited for, {_said(where)}")
+            np.copyto(host, elements)
+
+        self.later(clock, copy, host)
+
+    def _not_on_its_way(self, host, what):
+        """A fault if a copy to this memory of the host has not been waited for."""
+        with self._lock:
+            if any(filled is not None and np.may_share_memory(host, filled) for *_, filled in self._later):
+                told = f"memory of the host is {what} {_said(_where())} before an earlier copy to it is waited for"
+                self._faults.append(told)
+
     def _settle(self):
         """Do what was waited for."""
         due = [item for item in self._later if self._done.get(item[0], 0) >= item[1]]
         self._later = [item for item in self._later if self._done.get(item[0], 0) < item[1]]
-        for _, _, act in due:
+        for _, _, act, _ in due:
             act()
 
     def make(self, host, clock):

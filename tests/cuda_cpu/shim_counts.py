@@ -17,16 +17,21 @@ import numpy as np
 _NOTHING = {"empty", "empty_like", "shape", "size"}
 _WAITS = {"argwhere", "flatnonzero", "nonzero", "unique"}
 # Waits of the array layer, by what they are for.
-_OF_PLACE = {("gpustitch.array.transfer", "on"): "ends", ("gpustitch.array.feed", "take"): "frees"}
+_OF_PLACE = {
+    ("gpustitch.array.transfer", "on"): "ends",
+    ("gpustitch.array.feed", "take"): "frees",
+    ("gpustitch.array.drain", "_wait"): "backs",
+}
 
 
 class Counts:
     """Counts by kind and part, and bytes by kind and part, while :meth:`counted` is entered.
 
     Kinds are ``uploads`` and ``downloads``; ``staged``, those of the uploads that the calling thread first copies to
-    pinned memory; ``bodies``, launches of raw kernels; ``calls``, launches of the library's
-    own; ``waits`` of the host inside a block of work; ``ends``, waits for the end of such a block; ``frees``, waits for
-    a buffer that is used again.
+    pinned memory; ``behind``, those of the downloads after which the stream that computes goes on; ``bodies``, launches
+    of raw kernels; ``calls``, launches of the library's own; ``waits`` of the host inside a block of work; ``ends``,
+    waits for the end of such a block; ``frees``, waits for a buffer that is used again; ``backs``, waits for what comes
+    back by a stream of its own.
     """
 
     def __init__(self):
@@ -53,6 +58,11 @@ class Counts:
             self.numbers[kind, part] += 1
             self.bytes[kind, part] += n_bytes
             self.places[kind, part, place] += 1
+
+    def download(self, n_bytes, *, is_behind):
+        """Count a copy to the host that is not waited for: ``is_behind`` if the stream that computes makes it."""
+        for kind in ("downloads", "behind")[: 1 + is_behind]:
+            self.note(kind, n_bytes)
 
     def call(self, name, result, taken):
         """Count a function of the library: nothing if it made memory alone, or views of what was ``taken``."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 import time
 import types
+import weakref
 
 import numpy as np
 
@@ -100,14 +102,47 @@ class MemoryPointer:
 
 
 class PinnedPool:
-    """Pinned memory is ordinary memory here."""
+    """Pinned memory: ordinary memory here, of which bytes are counted as CuPy's pool has them.
+
+    That keeps what is freed, for whoever asks for as many bytes again.
+    """
+
+    def __init__(self):
+        # The garbage collector may free an array while one is counted.
+        self._lock = threading.RLock()
+        self._free = collections.Counter()
+        self._used = self.most = 0
+
+    def empty(self, shape, dtype=float, order="C"):
+        """A new array of arbitrary content."""
+        host = np.empty(shape, dtype, order)
+        with self._lock:
+            self._free[host.nbytes] -= self._free[host.nbytes] > 0
+            self._used += host.nbytes
+            self.most = max(self.most, self.total_bytes())
+        weakref.finalize(host, self._give, host.nbytes)
+        return host
+
+    def _give(self, n_bytes):
+        with self._lock:
+            self._used -= n_bytes
+            self._free[n_bytes] += 1
+
+    def total_bytes(self):
+        """Bytes in use, and those that are kept."""
+        return self._used + sum(size * n for size, n in self._free.items())
 
     def free_all_blocks(self):
-        """Nothing is kept."""
+        """Give back what is kept."""
+        with self._lock:
+            self._free.clear()
 
     def n_free_blocks(self):
-        """Nothing is kept."""
-        return 0
+        """Number of arrays that are kept."""
+        return sum(self._free.values())
+
+
+PINNED = PinnedPool()
 
 
 class Device:
@@ -164,8 +199,7 @@ class Stream:
 
     def fill_later(self, out, elements):
         """Memory of the host has its elements when this copy is waited for; nothing useful before."""
-        out.view(np.uint8)[...] = 0xA5
-        BOOKS.later(self.clock, lambda: np.copyto(out, elements))
+        BOOKS.filled(self.clock, out, elements)
 
     def read_later(self, host):
         """A copy from memory of the host, which must not change before the copy is waited for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -196,3 +197,50 @@ def test_memory_of_the_host_that_changes_while_it_is_copied_is_a_fault(waits):
     else:
         with pytest.raises(StreamFault, match=r"memory of the host changes .* at test_shim_books"):
             run()
+
+
+@pytest.mark.parametrize("how", ["changed", "copied to", "copied from", "waited for", "beside"])
+def test_memory_of_the_host_that_a_copy_is_on_its_way_to_is_left_alone_until_it_is_waited_for(how):
+    def run():
+        with shim.installed() as cp:
+            stream, memory = cp.cuda.Stream(non_blocking=True), np.zeros(8, np.uint16)
+            host = memory[:4]
+            array = to_device(np.arange(4, dtype=np.uint16), DEVICE)
+            cp.cuda.Device(0).synchronize()
+            array.get(stream, out=host, blocking=False)
+            if how == "waited for":
+                stream.synchronize()
+            if how in ("changed", "waited for"):
+                host[2] = 5
+            if how in ("copied to", "beside", "waited for"):
+                array.get(stream, out=memory[4:] if how == "beside" else host, blocking=False)
+            if how == "copied from":
+                cp.empty(4, np.uint16).set(host, stream)
+            cp.cuda.Device(0).synchronize()
+
+    said = {
+        "changed": r"memory of the host changes before the copy to it is waited for, at test_shim_books",
+        "copied to": r"copied to at test_shim_books.py:\d+ before an earlier copy to it is waited for",
+        "copied from": r"copied from at test_shim_books.py:\d+ before an earlier copy to it is waited for",
+    }
+    if how in said:
+        with pytest.raises(StreamFault, match=said[how]):
+            run()
+    else:
+        run()
+
+
+def test_pinned_memory_is_counted_as_it_is_kept(cp):
+    pool, empty = cp.get_default_pinned_memory_pool(), sys.modules["cupyx"].empty_pinned
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    first, other = empty((10,), np.uint16), empty(8, np.uint8)
+    part = first[3:]
+    del first
+    assert pool.total_bytes() - before == 28 and pool.n_free_blocks() == 0
+    del part, other
+    assert pool.total_bytes() - before == 28 and pool.n_free_blocks() == 2
+    again = empty(20, np.uint8)
+    assert pool.total_bytes() - before == 28 and pool.n_free_blocks() == 1
+    pool.free_all_blocks()
+    assert pool.total_bytes() - before == again.nbytes

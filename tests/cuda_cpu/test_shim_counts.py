@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpustitch.array import Device, fetched, on, to_device, to_host
+from gpustitch.array.drain import Drain
 from gpustitch.array.feed import Feed
 from gpustitch.ops.pyramid import downsample
 from tests.cuda_cpu import build, shim
@@ -63,11 +64,11 @@ def test_views_and_fresh_memory_are_no_launches_and_copies_are():
 def test_bodies_and_the_ends_of_blocks_of_work():
     def work(cupy):
         with on(DEVICE):
-            found = fetched([to_device(np.ones((4, 4, 4), np.uint16), DEVICE)])
+            found = fetched(to_device(np.ones((4, 4, 4), np.uint16), DEVICE))
             downsample(to_device(np.ones((4, 4, 4), np.uint16), DEVICE))
-        assert (found[0] == 1).all()
+        assert (found == 1).all()
 
-    assert counted(work)[0] == {"uploads": 2, "staged": 2, "downloads": 1, "bodies": 1, "ends": 1}
+    assert counted(work)[0] == {"uploads": 2, "staged": 2, "downloads": 1, "behind": 1, "bodies": 1, "ends": 1}
 
 
 def test_what_is_sent_from_pinned_memory_is_neither_staged_nor_waited_for():
@@ -81,13 +82,25 @@ def test_what_is_sent_from_pinned_memory_is_neither_staged_nor_waited_for():
     assert counted(work)[0] == {"uploads": 1, "downloads": 1, "waits": 1, "ends": 1}
 
 
+def test_what_comes_back_by_a_stream_of_its_own_is_waited_for_alone():
+    def work(cupy):
+        drain = Drain(1, DEVICE)
+        with drain.place() as place:
+            with on(DEVICE):
+                array = cupy.zeros((4, 4, 4), np.uint16)
+                place.send([array, array[:2]])
+            assert not any(part.any() for part in place.received())
+
+    found = counted(work)[0]
+    assert found == {"calls": 2, "downloads": 2, "ends": 1, "backs": 1}
+
+
 def test_copies_that_are_not_waited_for_are_there_at_the_end_alone():
     with shim.installed():
         with on(DEVICE):
-            levels = [to_device(np.full(shape, 3, np.uint16), DEVICE) for shape in ((2, 3), (1, 2), (1, 1))]
-            found = fetched(levels)
-            assert not any((part == 3).any() for part in found)
-        assert [part.tolist() for part in found] == [[[3] * 3] * 2, [[3, 3]], [[3]]]
+            found = fetched(to_device(np.full((2, 3), 3, np.uint16), DEVICE))
+            assert not (found == 3).any()
+        assert found.tolist() == [[3] * 3] * 2
 
 
 def test_the_part_is_that_of_the_innermost_function_that_has_one():

@@ -16,6 +16,7 @@ from gpustitch.array.stated import Shaped, statements
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.ascend import ascend
 from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.overlaps.whole import Comparison
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction
@@ -25,14 +26,17 @@ from gpustitch.oblique.destripe.otsu import otsu_of_frames
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.flatfield import flattened, inverse_flat, normalized_flat
+from gpustitch.oblique.flat.percentiles import Binning, percentiles_of
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.ops.pyramid import downsample
 from gpustitch.ops.smooth import gaussian, smooth
-from gpustitch.regrid.zresample import planes_between
+from gpustitch.regrid.plan import ZGrid, deformation, sorted_series
+from gpustitch.regrid.zresample import deformed_planes, planes_between
 from gpustitch.sections.similarity.banded import banded_correlation
 from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.high_pass import less_gaussian
 from gpustitch.sections.similarity.laid import texture_of
+from gpustitch.sections.similarity.register import Registration
 from tests.oblique.fuse.fuse_tiles import oblique, whole_box
 
 for _module in pkgutil.walk_packages(gpustitch.__path__, "gpustitch."):
@@ -44,12 +48,14 @@ for _module in pkgutil.walk_packages(gpustitch.__path__, "gpustitch."):
 class Case:
     """An operation with arguments made from a seed.
 
-    ``hidden`` is the part of the statement for what libraries take inside, which the stand-in does not see.
+    ``hidden`` is the part of the statement for what libraries take inside, which the stand-in does not see. ``run``
+    puts the operation to work with its arguments.
     """
 
     operation: Callable[..., Any]
     make: Callable[[np.random.Generator], tuple[Any, ...]]
     hidden: Callable[..., int] = lambda *_: 0
+    run: Callable[..., Any] = lambda operation, *arguments: operation(*arguments)
 
 
 def noise(rng, shape, dtype=np.uint16):
@@ -118,6 +124,51 @@ def spectra(_, moving):
     return 2 * 5 * moving.nbytes
 
 
+def deformed(rng):
+    n, (rows, columns) = int(rng.integers(6, 12)), (int(k) for k in rng.integers(30, 80, 2))
+    at = np.sort(rng.uniform(0, 20, (n, 4, 5)), axis=0)
+    return list(noise(rng, (n, rows, columns))), deformation(sorted_series(at), (rows, columns)), ZGrid(0.0, 0.7, 25)
+
+
+def strips(rng):
+    base = rng.integers(-9, 10, 3)
+    low, high = (tuple(int(k) for k in base + sign * rng.integers(1, 12, 3)) for sign in (-1, 1))
+    return volume(rng, np.float32), volume(rng, np.float32), low, high
+
+
+def masked_strips(rng):
+    fixed, moving, low, high = strips(rng)
+    return fixed, moving, low, high, [fixed > 30, moving > 30]
+
+
+def summed(comparison, *arguments):
+    made = comparison(*arguments)
+    made.sums()
+    made.sums((0, 2))
+
+
+def of_drifting_planes(rng):
+    return (*(int(k) for k in rng.integers(60, 150, 2)),), 6.0, int(rng.integers(0, 3)), 3
+
+
+def registered(registration, shape, *arguments):
+    xp = importlib.import_module("cupy")
+    tissue = gaussian(np.random.default_rng(0).random((shape[0] + 9, shape[1] + 9), np.float32), 2.0)
+    tissue[:20, :20] = np.nan
+    made = registration(shape, *arguments)
+    for k in range(4):
+        made.push(xp.asarray(tissue[k : k + shape[0], 2 * k : 2 * k + shape[1]]))
+
+
+def inside_texture(shape, *_):
+    return 3 * 4 * shape[0] * shape[1]
+
+
+def frames_of_halves(rng, step):
+    frames = noise(rng, (24, *rng.integers(40, 90, 2)))
+    return frames, int(rng.integers(8, 14)), Binning(95.0, 256, 1, 20), int(rng.integers(0, step)), step
+
+
 def room_of_matrices(volume, *_):
     return 8 * volume.size
 
@@ -156,6 +207,12 @@ CASES = {
     "binned float32": Case(bin_planes, partial(binned, dtype=np.float32)),
     "high pass": Case(less_gaussian, lambda rng: (frames(rng, np.float32)[0], 3.0), inside_gaussian),
     "texture": Case(texture_of, lambda rng: (frames(rng, np.float32)[0],), lambda p: 5 * p.nbytes),
+    "deformed planes": Case(deformed_planes, deformed),
+    "strips": Case(Comparison, strips, run=summed),
+    "masked strips": Case(Comparison, masked_strips, run=summed),
+    "registration": Case(Registration, of_drifting_planes, inside_texture, registered),
+    "percentiles": Case(percentiles_of, partial(frames_of_halves, step=1)),
+    "percentiles of some": Case(percentiles_of, partial(frames_of_halves, step=2)),
     "correlation": Case(banded_correlation, lambda rng: (frames(rng, n=9), 3)),
 }
 

@@ -15,7 +15,7 @@ from bench.gpu_check import memory
 from bench.gpu_check.step import Asked
 from tests.cuda_cpu import build, shim
 from tests.stated import on_device
-from tests.stated.cases import CASES
+from tests.stated.cases import CASES, Case
 
 FEW = {name: CASES[name] for name in ("downsample", "planes between")}
 
@@ -63,7 +63,7 @@ def test_a_pool_is_watched_by_its_hook():
     rng = np.random.default_rng(7)
     changes = (rng.integers(1, 9, 50) * rng.choice([-1, 1], 50)).tolist()
     cupy = types.SimpleNamespace(asarray=lambda a: a, cuda=types.SimpleNamespace(MemoryHook=Hook))
-    assert on_device.taken(cupy, pool, [changes]) == max(0, np.cumsum(changes).max())
+    assert on_device.taken(cupy, Case(pool, list), [changes]) == max(0, np.cumsum(changes).max())
 
 
 @pytest.mark.parametrize(("wrong", "code"), [(False, 0), (True, 1), (False, 3)])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, to_host
 from gpustitch.errors import ParameterError
-from gpustitch.model.arrays import Bools, Floats
+from gpustitch.model.arrays import Bools, Floats, HostArray
 from gpustitch.oblique.flat.basis import QUADRATIC, Basis, Degrees
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
@@ -41,6 +41,20 @@ _COARSE_PIXELS = 1 << 17
 _BISQUARE = 4.685
 # Standard deviation of a value known only to a bin, in bins.
 _BIN_SIGMA = 12**-0.5
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Numbers of some rows and columns of a frame of ``shape``, evenly spaced."""
+
+    shape: tuple[int, int]
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+
+    def spread(self, image: HostArray) -> HostArray:
+        """An image (rows, columns) of these on all pixels: each has what the nearest one has."""
+        near = (_nearest(numbers, n) for numbers, n in zip((self.rows, self.columns), self.shape, strict=True))
+        return image[np.ix_(*near)]
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ class FlatOptions:
             raise ParameterError(f"`seed` must be at least 0, not {self.seed}")
 
 
-def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
+def fit_flat(bins: Array, count: Array, options: FlatOptions, on: Grid | None = None) -> FlatFit:
     """Fit the illumination to percentile bins.
 
     A pixel is used if its bin is at least the background's bin and not the last one (saturated). It must also have
@@ -136,6 +150,8 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
         Number of frames in which each pixel's value counted, same shape.
     options
         Bins, background, model.
+    on
+        The rows and columns of the frame of which these are; None for all.
 
     Returns
     -------
@@ -156,9 +172,10 @@ def fit_flat(bins: Array, count: Array, options: FlatOptions) -> FlatFit:
     bins, count = to_host(bins), to_host(count)
     use = usable(bins, count, options)
     values, least_sigma = _values(bins, use, options)
-    basis = Basis((use.shape[0], use.shape[1]), _DEGREES[options.model])
-    start = _trimmed_start(basis, values, use, least_sigma, options)
-    fit = _reweighted(basis, start, values, use, least_sigma)
+    basis = Basis((use.shape[0], use.shape[1]) if on is None else on.shape, _DEGREES[options.model])
+    fitted = basis if on is None else basis.part(on.rows, on.columns)
+    start = _trimmed_start(fitted, values, use, least_sigma, options)
+    fit = _reweighted(fitted, start, values, use, least_sigma)
     image = _counts(basis, fit.terms, options)
     return FlatFit(
         counts=image.astype(np.float32),
@@ -311,6 +328,11 @@ def _trimmed_start(basis: Basis, values: Floats, use: Bools, least_sigma: float,
         if objective < least:
             least, best = objective, trial
     return best
+
+
+def _nearest(numbers: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
+    """For each of ``n`` places the index of the nearest of some numbers, the lower of two."""
+    return np.searchsorted(numbers[:-1] + np.diff(numbers) / 2, np.arange(n), side="left")
 
 
 def _least_squares(design: Floats, target: Floats) -> Floats:

@@ -171,9 +171,11 @@ class _Block:
 
     def greatest_through(self, limits: Array) -> Array:
         """Each pixel's greatest value that `count_through` counts, or the background. The block is then used up."""
-        self.count_through(limits)
-        np.multiply(self._values, self._mask, out=self._values)
-        greatest: Array = np.maximum.reduce(self._values, axis=0, initial=0).astype(np.int64) + self._background
+        relative = np.minimum(limits, self._last) - self._background
+        # What a value lies below the limit; those above it wrap to more than any of these.
+        below = np.subtract(relative.astype(self._values.dtype), self._values, out=self._values)
+        least = np.minimum.reduce(below, axis=0, initial=self._last).astype(np.int64)
+        greatest: Array = np.maximum(relative - least, 0) + self._background
         return greatest
 
 

@@ -1,7 +1,8 @@
 """Percentile bins of every pixel over frames, band by band: of all frames, and of two halves of them.
 
 The halves take turns of consecutive frames, which show much the same tissue. What both halves agree on is light; where
-they differ it is tissue and noise. They hold every so many rows and columns, as what is smooth shows there too.
+they differ it is tissue and noise. They hold every so many rows and columns, as what is smooth shows there too. Of
+frames with many pixels, so do the percentiles of all frames.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from gpustitch.array import Array, Device, namespace, on, to_device, to_host
 from gpustitch.errors import DamagedInputError
-from gpustitch.model import Frames
+from gpustitch.model import Frames, read_into
 from gpustitch.model.arrays import HostArray, Integers32
 from gpustitch.oblique.flat.histogram import count_between, percentile_bin
 from gpustitch.running.progress import SILENT, Progress, tracked
@@ -24,21 +25,25 @@ from gpustitch.running.threads import ordered_map
 FRAMES_PER_READ = 32
 # Which half takes each turn of consecutive frames: brightness that drifts evenly, or bends, is the same in both.
 _TURNS = (0, 1, 1, 0, 1, 0, 0, 1)
-# Pixels of a frame that the halves hold, about.
-_JUDGED_PIXELS = 1 << 16
+# Pixels of a frame that the halves hold, about, and at least so many that a smooth model is fitted to.
+_JUDGED_PIXELS, _FITTED_PIXELS = 1 << 16, 1 << 18
 # Step between frames checked for values beyond the bins.
 _FRAMES_SAMPLED = 8
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Frames to take percentiles of: ``numbers`` of each source, read in bands of ``band_rows`` by ``n_workers``."""
+    """Frames to take percentiles of: ``numbers`` of each source, read in bands of ``band_rows`` by ``n_workers``.
+
+    Percentiles are those of every ``grid``-th row and column: :func:`steps_of`.
+    """
 
     sources: Sequence[Frames]
     numbers: Sequence[npt.NDArray[np.int64]]
     band_rows: int
     n_workers: int
     device: Device
+    grid: int = 1
 
     @property
     def n_frames(self) -> int:
@@ -58,14 +63,15 @@ class Chosen:
     @property
     def step(self) -> int:
         """The halves hold every so many rows and columns."""
-        rows, columns = self.frame_shape
-        return max(1, round(math.sqrt(rows * columns / _JUDGED_PIXELS)))
+        return steps_of(self.frame_shape)[1]
 
     @property
     def peak_bytes(self) -> int:
         """Most memory held at once, in bytes."""
         rows, columns = self.frame_shape
-        of_frames = self.n_frames if self.step == 1 else self.n_frames + self.n_frames // self.step**2
+        of_frames = held_frames(self.n_frames, self.grid)
+        if self.step > self.grid:
+            of_frames += self.n_frames // self.step**2
         band = (of_frames + FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
         return self.n_workers * band + 8 * rows * columns + 16 * (rows // self.step + 1) * (columns // self.step + 1)
 
@@ -78,6 +84,22 @@ class Chosen:
             frame = source.read(number, number + 1)[0]
             if number not in source.absent:
                 yield frame
+
+
+def steps_of(shape: tuple[int, int]) -> tuple[int, int]:
+    """Between rows, and columns, of frames of a shape that a model is fitted to, and of those that it is judged by.
+
+    The second is a multiple of the first.
+    """
+    n_pixels = math.prod(shape)
+    judged = max(1, round(math.sqrt(n_pixels / _JUDGED_PIXELS)))
+    fitted = (step for step in range(judged, 0, -1) if judged % step == 0 and n_pixels >= step**2 * _FITTED_PIXELS)
+    return next(fitted, 1), judged
+
+
+def held_frames(n_frames: int, grid: int) -> int:
+    """As many whole frames as ``n_frames`` take of which every ``grid``-th row and column is held."""
+    return -(-n_frames // grid**2)
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Found:
-    """Percentiles of all frames, and those of the two halves in every ``step``-th row and column.
+    """Percentiles of all frames in every ``grid``-th row and column, and of the two halves in every ``step``-th.
 
     ``lit`` and ``beyond`` count, in some frames, values from the background up and those beyond the bins.
     """
@@ -125,6 +147,7 @@ class Found:
     step: int
     lit: int
     beyond: int
+    grid: int = 1
 
 
 def find_percentiles(chosen: Chosen, binning: Binning, progress: Progress = SILENT) -> Found:
@@ -146,34 +169,53 @@ def find_percentiles(chosen: Chosen, binning: Binning, progress: Progress = SILE
 
 
 def _find(chosen: Chosen, binning: Binning, progress: Progress) -> Found:
-    rows, columns = chosen.frame_shape
-    step = chosen.step
-    whole = Percentiles.empty(rows, columns)
-    halves = tuple(Percentiles.empty(-(-rows // step), -(-columns // step)) for _ in range(2))
+    (rows, columns), steps = chosen.frame_shape, (chosen.grid, chosen.step, chosen.step)
+    parts = tuple(Percentiles.empty(-(-rows // step), -(-columns // step)) for step in steps)
     lit = beyond = 0
     starts = range(0, rows, chosen.band_rows)
     bands = ordered_map(lambda start: _band(chosen, binning, start), starts, chosen.n_workers)
     for start, band in zip(starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True):
-        whole.put(start, band.whole)
-        for half, part in zip(halves, band.halves, strict=True):
-            half.put(-(-start // step), part)
+        for part, step, of_band in zip(parts, steps, (band.whole, *band.halves), strict=True):
+            part.put(-(-start // step), of_band)
         lit, beyond = lit + band.lit, beyond + band.beyond
-    return Found(whole, (halves[0], halves[1]), step, lit, beyond)
+    whole, *halves = parts
+    return Found(whole, (halves[0], halves[1]), chosen.step, lit, beyond, chosen.grid)
 
 
 def _band(chosen: Chosen, binning: Binning, start: int) -> Found:
     rows = slice(start, min(start + chosen.band_rows, chosen.frame_shape[0]))
     frames, n_first = _read(chosen, rows)
-    step = chosen.step
+    grid, step = chosen.grid, chosen.step
+    # Of the rows that are there: they are those of the grid, from the first one in the band on.
+    first = (-(-start // step) * step - -(-start // grid) * grid) // grid
     with on(chosen.device):
-        moved = to_device(frames, chosen.device)
-        whole = _percentiles(moved, binning)
-        some = (slice(-start % step, None, step), slice(None, None, step))
-        parts = [moved[:n_first], moved[n_first:]]
-        first, second = (_percentiles(part[:, *some] if step > 1 else part, binning) for part in parts)
+        whole, halves = percentiles_of(to_device(frames, chosen.device), n_first, binning, first, step // grid)
     sampled = frames[::_FRAMES_SAMPLED]
     lit, beyond = (int(np.count_nonzero(sampled >= least)) for least in (binning.background, binning.end))
-    return Found(whole, (first, second), step, lit, beyond)
+    return Found(whole, halves, step, lit, beyond, grid)
+
+
+def percentiles_of(
+    frames: Array, n_first: int, binning: Binning, first: int = 0, step: int = 1
+) -> tuple[Percentiles, tuple[Percentiles, Percentiles]]:
+    """Percentiles of all frames (frames, rows, columns), and those of two halves.
+
+    Parameters
+    ----------
+    frames
+        Counts of the camera, unsigned integers.
+    n_first
+        So many frames are the first half.
+    binning
+        Bins, percentile.
+    first, step
+        The halves have every ``step``-th row from ``first`` on, and every ``step``-th column.
+    """
+    some = (slice(first, None, step), slice(None, None, step))
+    parts = [frames[:n_first], frames[n_first:]]
+    whole = _percentiles(frames, binning)
+    one, other = (_percentiles(part[:, *some] if step > 1 else part, binning) for part in parts)
+    return whole, (one, other)
 
 
 def _percentiles(frames: Array, binning: Binning) -> Percentiles:
@@ -189,9 +231,12 @@ def _percentiles(frames: Array, binning: Binning) -> Percentiles:
 
 
 def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
-    """The frames' rows, those of the first half first; and how many these are."""
+    """The frames' rows and columns on the grid, those of the first half first; and how many these are."""
+    grid, dtype = chosen.grid, chosen.sources[0].dtype.newbyteorder("=")
     shape = (rows.stop - rows.start, chosen.frame_shape[1])
-    frames = np.empty((chosen.n_frames, *shape), chosen.sources[0].dtype.newbyteorder("="))
+    on_grid = (slice(None), slice(-rows.start % grid, None, grid), slice(None, None, grid))
+    room = np.empty((FRAMES_PER_READ, *shape), dtype)
+    frames = np.empty((chosen.n_frames, *room[on_grid].shape[1:]), dtype)
     turns = np.arange(chosen.n_frames) * min(len(_TURNS), chosen.n_frames) // chosen.n_frames
     is_second = np.array(_TURNS)[turns] == 1
     place = np.empty(chosen.n_frames, np.int64)
@@ -200,7 +245,8 @@ def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
     for source, numbers in zip(chosen.sources, chosen.numbers, strict=True):
         for first, stop in _runs(numbers):
             into = place[at : at + stop - first]
-            frames[into] = source.read(first, stop, rows=rows)
+            read_into(source, first, stop, rows, slice(None), room[: stop - first])
+            frames[into] = room[: stop - first][on_grid]
             lost += [into[number - first] for number in source.absent.intersection(range(first, stop))]
             at += stop - first
     n_first = chosen.n_frames - int(np.count_nonzero(is_second))

@@ -24,12 +24,22 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.model.options import check_ranges
 from gpustitch.oblique.flat.chosen import choose_frames
-from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, counts_of, fit_flat, usable
+from gpustitch.oblique.flat.device_bytes import within_device
+from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, Grid, counts_of, fit_flat, usable
 from gpustitch.oblique.flat.histogram import check_bins
 from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
 from gpustitch.oblique.flat.look import Look, first_look
 from gpustitch.oblique.flat.options import IlluminationOptions
-from gpustitch.oblique.flat.percentiles import FRAMES_PER_READ, Binning, Chosen, Found, Percentiles, find_percentiles
+from gpustitch.oblique.flat.percentiles import (
+    FRAMES_PER_READ,
+    Binning,
+    Chosen,
+    Found,
+    Percentiles,
+    find_percentiles,
+    held_frames,
+    steps_of,
+)
 from gpustitch.oblique.flat.verdict import Verdict
 from gpustitch.running import options as shared
 from gpustitch.running.inputs import Inputs
@@ -72,7 +82,8 @@ class IlluminationPlan:
 class IlluminationResult:
     """The fitted flat, its judgement, images as of the fit in its orientation, and the number of frames.
 
-    ``percentile_image`` is in counts. ``residual_percent`` is what it is above the fit, 0 where pixels are not used.
+    ``percentile_image`` is in counts. ``residual_percent`` is what it is above the fit, 0 where pixels are not used. Of
+    large frames both are known of every so many rows and columns, and stand for the pixels around these.
     ``lost`` says what each input lacks: frames that were not there, and chosen ones that could not be read.
     """
 
@@ -153,9 +164,11 @@ def plan_of(sources: tuple[Readable, ...], options: IlluminationOptions) -> Illu
     check_bins(sources[0].dtype, fit_options.n_bins, width, fit_options.background)
     numbers = choose_frames([source.shape[0] for source in sources], options.n_frames, [s.absent for s in sources])
     n_workers = checked_workers(options.n_workers)
-    n_workers, band_rows = _cut(sources[0], sum(map(len, numbers)), n_workers, options.memory_bytes)
+    grid = 1 if options.intermediate_output is not None else steps_of(sources[0].shape[1:])[0]
+    n_workers, band_rows = _cut(sources[0], sum(map(len, numbers)), grid, n_workers, options.memory_bytes)
     device = choose_device(options.device, options.device_memory_bytes)
-    return IlluminationPlan(options, sources, Chosen(sources, numbers, band_rows, n_workers, device))
+    chosen = within_device(Chosen(sources, numbers, band_rows, n_workers, device, grid))
+    return IlluminationPlan(options, sources, chosen)
 
 
 def run(plan: IlluminationPlan, progress: Progress = SILENT) -> IlluminationResult:
@@ -221,10 +234,10 @@ def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> Illuminati
     look = first_look(chosen.few(_LOOKED_AT), options.dark)
     fit_options = options.fit_options(look)
     found = percentile_bins(plan, fit_options, progress)
-    whole = _oriented(found.whole, options)
+    whole, seen = _oriented(found.whole, options), _grid(chosen.frame_shape, found.grid, options)
     lost = tuple(Lost.of(source) for source in plan.sources)
     n_frames = chosen.n_frames - sum(len(one.unreadable) for one in lost)
-    verdict = _chosen(whole, _halves(found, options), look, fit_options, options)
+    verdict = _chosen(whole, seen, _halves(chosen, found, options), look, fit_options, options)
     verdict = replace(
         verdict,
         has_more_frames=n_frames < plan.n_there,
@@ -234,11 +247,11 @@ def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> Illuminati
     progress.note(verdict.choice)
     for caution in verdict.cautions():
         progress.warn(caution)
-    image = (whole.bins * fit_options.values_per_bin).astype(np.uint32)
+    image = seen.spread(whole.bins * fit_options.values_per_bin).astype(np.uint32)
     for path, source in zip(options.paths, lost, strict=True):
         for line in replace(source, missing=()).lines("not used for the flat"):
             progress.warn(f"{path}: {line}")
-    return IlluminationResult(verdict, image, _residual(whole, verdict), n_frames, lost)
+    return IlluminationResult(verdict, image, seen.spread(_residual(whole, seen, verdict)), n_frames, lost)
 
 
 def percentile_bins(plan: IlluminationPlan, options: FlatOptions, progress: Progress = SILENT) -> Found:
@@ -270,13 +283,13 @@ def _models(options: IlluminationOptions, *, is_covered: bool) -> tuple[FlatMode
 
 
 def _chosen(
-    whole: Percentiles, halves: Halves, look: Look, fit_options: FlatOptions, options: IlluminationOptions
+    whole: Percentiles, seen: Grid, halves: Halves, look: Look, fit_options: FlatOptions, options: IlluminationOptions
 ) -> Verdict:
     judge = Judge(halves, fit_options)
     judged: list[Judged] = []
     for model in _models(options, is_covered=judge.is_covered):
         of_model = replace(fit_options, model=model)
-        judged.append(judge.judged(fit_flat(whole.bins, whole.count, of_model), of_model))
+        judged.append(judge.judged(fit_flat(whole.bins, whole.count, of_model, seen), of_model))
     chosen = best(judged)
     assert chosen.fit is not None
     trends = look.spots.trends(_turned_back(chosen.fit.counts, options))
@@ -302,20 +315,26 @@ def _saturated(whole: Percentiles, look: Look, options: FlatOptions) -> float:
     return float(np.mean((whole.bins >= last) & (whole.count > 0)))
 
 
-def _residual(whole: Percentiles, verdict: Verdict) -> Floats32:
-    counts, fit = counts_of(whole.bins, verdict.options), verdict.fit.counts
+def _residual(whole: Percentiles, seen: Grid, verdict: Verdict) -> Floats32:
+    counts, fit = counts_of(whole.bins, verdict.options), verdict.fit.counts[np.ix_(seen.rows, seen.columns)]
     used = usable(whole.bins, whole.count, verdict.options)
     return np.where(used, 100 * (counts / fit - 1), 0).astype(np.float32)
 
 
-def _halves(found: Found, options: IlluminationOptions) -> Halves:
-    """The halves as turned for the fit, and where their pixels lie then."""
-    is_there = np.zeros(found.whole.bins.shape, np.bool_)
-    is_there[:: found.step, :: found.step] = True
+def _grid(shape: tuple[int, int], step: int, options: IlluminationOptions) -> Grid:
+    """Where every ``step``-th row and column of a frame lies as it is turned for the fit."""
+    is_there = np.zeros(shape, np.bool_)
+    is_there[::step, ::step] = True
     is_there = _turned(is_there, options)
     rows, columns = (np.flatnonzero(is_there.any(axis=axis)) for axis in (1, 0))
+    return Grid((is_there.shape[0], is_there.shape[1]), rows, columns)
+
+
+def _halves(chosen: Chosen, found: Found, options: IlluminationOptions) -> Halves:
+    """The halves as turned for the fit, and where their pixels lie then."""
+    place = _grid(chosen.frame_shape, found.step, options)
     first, second = (_oriented(half, options) for half in found.halves)
-    return Halves((first, second), rows, columns)
+    return Halves((first, second), place.rows, place.columns)
 
 
 def _oriented(found: Percentiles, options: IlluminationOptions) -> Percentiles:
@@ -331,10 +350,10 @@ def _turned_back(image: HostArray, options: IlluminationOptions) -> HostArray:
     return np.rot90(np.flipud(image) if options.flip_ud else image, -options.rotate_90)
 
 
-def _cut(source: Frames, n_frames: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:
+def _cut(source: Frames, n_frames: int, grid: int, n_workers: int, memory_bytes: int) -> tuple[int, int]:
     """Number of workers and rows of a band, so that the bands of all workers fit in the memory."""
     _, rows, columns = source.shape
-    row_bytes = (n_frames + FRAMES_PER_READ) * columns * source.dtype.itemsize
+    row_bytes = (held_frames(n_frames, grid) + FRAMES_PER_READ) * columns * source.dtype.itemsize
     if row_bytes > memory_bytes:
         raise ParameterError(
             f"one row of {n_frames} frames takes {row_bytes / 1e9:.2f} GB, more than the {memory_bytes / 1e9:.2f} GB "

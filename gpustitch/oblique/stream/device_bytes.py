@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpustitch.array.drain import N_BEING_MADE
 from gpustitch.array.feed import N_PLACES
 from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box, PlacedVolume
-from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.device_bytes import corrected_bytes
+from gpustitch.oblique.stream.emission import TOGETHER_BYTES
+from gpustitch.oblique.stream.intake import PIECE_FRAMES
 from gpustitch.oblique.stream.lane import Lane
 from gpustitch.oblique.stream.ring import pieces_of
-from gpustitch.oblique.stream.sweep import BATCH_FRAMES, TOGETHER_BYTES
+from gpustitch.oblique.stream.sweep import BATCH_FRAMES
 from gpustitch.oblique.stream.windows import window_of
 
-# Threads that put boxes upright at a time: one that computes, one that fetches, and one whose boxes are being freed.
-_EMITTING = 3
 # Bytes of the tables of a tile for each plane and row.
 _TABLE_BYTES = 256
 
@@ -47,7 +47,7 @@ class OnDevice:
         batch = [BATCH_FRAMES + lane.reach[1] - lane.reach[0] for lane in lanes]
         frames = [math.prod(lane.window.shape[:2]) * lane.volume.dtype.itemsize for lane in lanes]
         rooms = 2 * sum(n * n_bytes for n, n_bytes in zip(batch, frames, strict=True))
-        places = N_PLACES * max((lane.raw_bytes(DEVICE_GRAIN.frames) for lane in lanes), default=0)
+        places = N_PLACES * PIECE_FRAMES * max((lane.raw_bytes for lane in lanes), default=0)
         corrected = max(map(_corrected_bytes, lanes), default=0)
         tables = _TABLE_BYTES * len(lanes) * (band.shape[0] + band.shape[1])
         return rooms + places + corrected + tables + self._fused_bytes(band) + self._boxes_bytes(band)
@@ -70,7 +70,7 @@ class OnDevice:
         depth, _, width = self.block_shape
         box = min(depth, band.shape[0]) * band.shape[1] * width * self.dtype.itemsize
         together = max(box, min(TOGETHER_BYTES, box * -(-band.shape[0] // depth)))
-        return int(_EMITTING * together * (1 + 2 * self.coarse))
+        return int(N_BEING_MADE * together * (1 + 2 * self.coarse))
 
 
 def _corrected_bytes(lane: Lane) -> int:
@@ -78,5 +78,5 @@ def _corrected_bytes(lane: Lane) -> int:
     correction = lane.volume.correction
     if correction is None:
         return 0
-    frames = Shaped((DEVICE_GRAIN.frames, *lane.raw_shape), lane.raw_dtype)
+    frames = Shaped((PIECE_FRAMES, *lane.raw_shape), lane.raw_dtype)
     return corrected_bytes(correction, frames) + 4 * math.prod(lane.raw_shape)

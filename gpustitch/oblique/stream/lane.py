@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,6 @@ from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_dev
 from gpustitch.array.feed import Fed
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume, read_into
-from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.flat.flatfield import N_SHARES
 from gpustitch.oblique.fuse.blend import Footprint
@@ -118,38 +119,65 @@ class Lane:
         """Type of pixels that are read."""
         return self.volume.frames.dtype.newbyteorder("=")
 
-    def raw_bytes(self, n_frames: int) -> int:
-        """At most the bytes of raw frames that a batch of so many f needs."""
-        rows, columns = self.raw_shape
-        return (n_frames + self.reach[1] - self.reach[0]) * rows * columns * self.raw_dtype.itemsize
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of what is read of a frame."""
+        return math.prod(self.raw_shape) * self.raw_dtype.itemsize
 
     def read_raw(self, start: int, stop: int, room: npt.NDArray[Any]) -> None:
         """Read frames into ``room``, but for those in the spool; several threads may read different frames."""
-        for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
-            frames = list(run)
+        for is_kept, first, end in self._runs(start, stop):
             if not is_kept:
-                part = slice(frames[0] - start, frames[-1] + 1 - start)
-                read_into(self.volume.frames, frames[0], frames[-1] + 1, *self._parts, room[part])
+                read_into(self.volume.frames, first, end, *self._parts, room[first - start : end - start])
 
-    def load(self, start: int, stop: int, device: Device, raw: Fed | None = None) -> tuple[int, int]:
+    def load(
+        self, start: int, stop: int, device: Device, raw: Iterable[tuple[int, int, Fed]] | None = None
+    ) -> tuple[int, int]:
         """Fetch some of the frames that :meth:`advance` asked for, read and corrected or from the spool.
 
-        For a device, ``raw`` has what :meth:`read_raw` has read of them.
+        For a device, ``raw`` has what :meth:`read_raw` has read of them: in pieces, so few frames that they are
+        corrected together, each with its first frame and the frame where it ends.
 
         Returns how many frames were read, and how many of their pixels were cut off.
         """
+        if raw is not None:
+            return self._load_sent(raw, device)
         n_read = n_cut_off = 0
+        for is_kept, first, end in self._runs(start, stop):
+            if is_kept:
+                self._fetch(first, end, device)
+            else:
+                n_read += end - first
+                n_cut_off += self._read(first, end)
+        return n_read, n_cut_off
+
+    def _load_sent(self, raw: Iterable[tuple[int, int, Fed]], device: Device) -> tuple[int, int]:
+        """What comes in pieces, on a device."""
+        n_read, n_cut_off = 0, None
+        with on(device):
+            counts = None
+            if self._correction is not None:
+                assert self._coming is not None
+                counts = namespace(self._coming[1]).zeros(N_SHARES, np.uint32)
+            for start, stop, piece in raw:
+                for is_kept, first, end in self._runs(start, stop):
+                    if is_kept:
+                        self._fetch(first, end, device)
+                        continue
+                    n_read += end - first
+                    part = slice(first - start, end - start)
+                    with piece.sent(part) as frames:
+                        # Where a device counts the pixels that are cut off, nothing waits for their number.
+                        self._put(frames, piece.host[part], first, self._target(first, end), counts)
+            if counts is not None:
+                n_cut_off = fetched(counts)
+        return n_read, 0 if n_cut_off is None else int(n_cut_off.sum())
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[bool, int, int]]:
+        """Frames in a row that are in the spool, or that are not: whether they are, the first, and where they end."""
         for is_kept, run in itertools.groupby(range(start, stop), lambda frame: self._is_kept(frame)):
             frames = list(run)
-            if is_kept:
-                self._fetch(frames[0], frames[-1] + 1, device)
-            else:
-                n_read += len(frames)
-                if raw is None:
-                    n_cut_off += self._read(frames[0], frames[-1] + 1)
-                else:
-                    n_cut_off += self._send(frames[0], frames[-1] + 1, start, raw, device)
-        return n_read, n_cut_off
+            yield is_kept, frames[0], frames[-1] + 1
 
     def _is_kept(self, frame: int) -> bool:
         return self._spool is not None and self._spool.has(frame)
@@ -174,21 +202,6 @@ class Lane:
             cut_off += self._put(raw[part], raw[part], start + at, target[part], None)
         return cut_off
 
-    def _send(self, start: int, stop: int, first: int, raw: Fed, device: Device) -> int:
-        """Send frames to a device, those of ``raw`` from ``first`` on, and correct them there, many at once."""
-        target, later = self._target(start, stop), []
-        with on(device):
-            counts = None if self._correction is None else namespace(target).zeros(N_SHARES, np.uint32)
-            for at in range(0, stop - start, DEVICE_GRAIN.frames):
-                here = slice(at, min(at + DEVICE_GRAIN.frames, stop - start))
-                there = slice(start - first + here.start, start - first + here.stop)
-                with raw.sent(there) as frames:
-                    # Where a device counts the pixels that are cut off, nothing waits for their number.
-                    self._put(frames, raw.host[there], start + at, target[here], counts)
-            if counts is not None:
-                later = fetched([counts])
-        return sum(int(count.sum()) for count in later)
-
     def _put(self, frames: Array, host: Array, start: int, target: Array, counts: Array | None) -> int:
         """Correct frames and put them where they go; returns how many pixels were cut off, if none counts them."""
         cut_off = 0
@@ -211,7 +224,9 @@ class Lane:
     def _keep(self, start: int, frames: Array) -> None:
         """Put what later bands need of whole frames into the spool."""
         assert self._spool is not None
-        for number, rows in enumerate(to_host(frames[:, self._spool.rows, self._spool.columns]), start):
+        # Tiles have rows of many sizes.
+        kept = to_host(frames[:, self._spool.rows, self._spool.columns], is_pinned=False)
+        for number, rows in enumerate(kept, start):
             self._spool.put(number, rows)
 
     def _corrected(

@@ -37,17 +37,17 @@ from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
 from gpustitch.oblique.stream.bands import Cut, Extents, cut_at, part_axis_of
 from gpustitch.oblique.stream.device_bytes import OnDevice
+from gpustitch.oblique.stream.emission import Target
 from gpustitch.oblique.stream.file import Spools
+from gpustitch.oblique.stream.host_bytes import pinned_bytes
 from gpustitch.oblique.stream.jobs import Runner, Sharing, sweep_units
 from gpustitch.oblique.stream.sheet import drift_of
 from gpustitch.oblique.stream.sweep import (
     BATCH_FRAMES,
     NONE_SWEPT,
-    TOGETHER_BYTES,
     TURNED_FRAMES,
     Sweep,
     Swept,
-    Target,
     Work,
     fused_frames,
     swept,
@@ -354,11 +354,11 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
     depth, _, width = stitch.block_shape
     n_fused = fused_frames(width + math.ceil(slope * (depth - 1)), piece)
     least = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
-    in_rows = min(stitch.block_shape[1], stitch.shape[1])
     volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
     working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
     extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
     factors = level_factors(stitch.spacing, options.levels)
+    pinned = tiles, stitch.block_shape, stitch.dtype, factors, stitch.n_workers
     files = stitch.shape, options.chunk_shape, itemsize, factors, file_bytes
 
     @functools.cache
@@ -373,11 +373,8 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
-        block = least
-        if stitch.device.is_cuda:  # a device is given all rows, and several boxes at a time
-            of_rows = least * band.shape[1] // in_rows
-            block = max(of_rows, min(TOGETHER_BYTES, of_rows * -(-band.shape[0] // depth)))
+        blocks = pinned_bytes(*pinned, band) if stitch.device.is_cuda else stitch.n_workers * 3 * least
         written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
-        return n_fused * plane + lanes + stitch.n_workers * (3 * block + working) + written
+        return n_fused * plane + lanes + blocks + stitch.n_workers * working + written
 
     return memory_bytes

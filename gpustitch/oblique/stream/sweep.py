@@ -6,20 +6,22 @@ the blocks that earlier batches complete are put upright and written. Each frame
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, fetched, namespace, on
+from gpustitch.array import Array, namespace, on
+from gpustitch.array.drain import Drain
 from gpustitch.model import ZYX, Box, PlacedVolume
-from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN, Buffers, Sink
+from gpustitch.oblique.deskew.sweep import DEVICE_GRAIN, HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.fuse.tables import Tables
+from gpustitch.oblique.stream.emission import Emission, Target, drain_of
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.fuse_frames import fuse_frames
 from gpustitch.oblique.stream.intake import Intake
@@ -31,8 +33,6 @@ from gpustitch.running.threads import Workers
 
 # Frames that are read at a time, and frames that are turned upright at a time: short runs of these cost more.
 BATCH_FRAMES, TURNED_FRAMES = 32, 128
-# Bytes of the boxes that a device puts upright at a time, or of one if that is more: a call costs as much for few.
-TOGETHER_BYTES = 1 << 27
 # Rows turned at a time on the host.
 _TURNED_ROWS = 16
 
@@ -74,36 +74,22 @@ class Swept:
 NONE_SWEPT = Swept(0, 0, 0)
 
 
-class Target(Sink, Protocol):
-    """A sink that may have some of the blocks already."""
-
-    def missing(self, box: Box) -> Iterator[Box]:
-        """The parts of a box of blocks that are to be given."""
-
-    def reduced(self, voxels: Array) -> list[Array]:
-        """The voxels of a box of whole blocks on all levels, where these voxels are."""
-
-    def write_levels(
-        self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
-    ) -> None:
-        """Take the voxels of a box on all levels, which stay unchanged until ``release`` is called."""
-
-
 class Sweep:
     """The sweep of one band of the mosaic, a box of whole blocks along y and z and of all columns.
 
     ``n_read`` counts the frames read, ``n_cut_off`` the pixels that their type cut off in the correction. Frames that
-    are in ``spools`` are not read, and what later bands need goes there.
+    are in ``spools`` are not read, and what later bands need goes there. From a device, voxels come through ``drain``.
     """
 
-    def __init__(self, work: Work, band: Box, writer: Target, spools: Spools | None = None) -> None:
-        self._work, self._band, self._writer = work, band, writer
+    def __init__(
+        self, work: Work, band: Box, writer: Target, spools: Spools | None = None, drain: Drain | None = None
+    ) -> None:
+        self._work, self._band, self._writer, self._drain = work, band, writer, drain
         self._device = work.workers.device
         self._grain = DEVICE_GRAIN if self._device.is_cuda else HOST_GRAIN
         self._drift = work.drift[band.start[0] : band.stop[0]]
         self._lanes = list(self._all_lanes(spools))
         self.n_read = self.n_cut_off = 0
-        self._blocks = Buffers(work.dtype, self._device)
         columns = work.shape[2]
         spans = [lane.span for lane in self._lanes]
         whole = -int(self._drift.max()), columns - int(self._drift.min())
@@ -154,29 +140,31 @@ class Sweep:
         """Do all of it; returns the number of blocks handed over. ``advance`` is told the frames."""
         (depth, n_rows, _), piece = self._band.shape, self._work.piece
         ring = Ring((depth, n_rows), self._first, self._reach(), piece, self._work.dtype, self._device)
-        n_blocks = 0
         with ThreadPoolExecutor(self._work.workers.n, thread_name_prefix="gpustitch") as pool:
             try:
-                intake = self._intake(pool) if self._device.is_cuda else None
-                loads = self._load(pool, intake, self._first)
-                blocks: list[Future[int]] = []
-                for start in range(self._first, self._end, piece):
-                    stop = min(start + piece, self._end)
-                    for at in range(start, stop, BATCH_FRAMES):
-                        advance(self._loaded(loads))
-                        until = min(at + BATCH_FRAMES, stop)
-                        loads = self._load(pool, intake, until)
-                        _wait(self._fuse(pool, at, ring.room(at, until)))
-                    n_blocks += _sum(blocks)
-                    _wait(self._turn(pool, ring, start, stop))
-                    held = None if stop == self._end else stop
-                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(held))]
-                if self._first >= self._end:
-                    blocks = [pool.submit(self._emit, ring, boxes) for boxes in self._together(self._ready(None))]
-                n_blocks += _sum(blocks)
+                with self._emission(pool, ring) as emission:
+                    intake = self._intake(pool) if self._device.is_cuda else None
+                    loads = self._load(pool, intake, self._first)
+                    for start in range(self._first, self._end, piece):
+                        stop = min(start + piece, self._end)
+                        for at in range(start, stop, BATCH_FRAMES):
+                            advance(self._loaded(loads))
+                            until = min(at + BATCH_FRAMES, stop)
+                            loads = self._load(pool, intake, until)
+                            _wait(self._fuse(pool, at, ring.room(at, until)))
+                        emission.free_ring()
+                        _wait(self._turn(pool, ring, start, stop))
+                        emission.begin(self._ready(None if stop == self._end else stop))
+                    if self._first >= self._end:
+                        emission.begin(self._ready(None))
+                    return emission.finish()
             finally:
                 pool.shutdown(cancel_futures=True)
-        return n_blocks
+
+    def _emission(self, pool: ThreadPoolExecutor, ring: Ring) -> Emission:
+        work = self._work
+        upright = functools.partial(self._upright, ring)
+        return Emission(upright, self._writer, work.dtype, work.block_shape, work.workers, pool, self._drain)
 
     def _intake(self, pool: ThreadPoolExecutor) -> Intake:
         starts = range(self._first, self._end, BATCH_FRAMES)
@@ -278,45 +266,17 @@ class Sweep:
         drift = self._work.drift[box.start[0] : box.stop[0]]
         return box.start[2] - int(drift.max()), box.stop[2] - int(drift.min())
 
-    def _together(self, boxes: Iterator[Box]) -> Iterator[list[Box]]:
-        """Boxes of one shape and of the same rows, as many as are put upright at a time: one on the host."""
-        alike: dict[Any, list[Box]] = {}
-        for box in boxes:
-            key: Any = box.shape, box.start[1]
-            # One after another, planes of whole blocks are halved as if each box were alone.
-            if not self._device.is_cuda or box.shape[0] % self._work.block_shape[0]:
-                key = box
-            alike.setdefault(key, []).append(box)
-        for found in alike.values():
-            n = max(1, TOGETHER_BYTES // (found[0].size * self._work.dtype.itemsize))
-            yield from (found[at : at + n] for at in range(0, len(found), n))
-
-    def _emit(self, ring: Ring, boxes: Sequence[Box]) -> int:
-        """Put boxes of whole blocks upright and hand them over; returns the number of blocks."""
-        first_row = boxes[0].start[1] - self._band.start[1]
+    def _upright(self, ring: Ring, boxes: Sequence[Box], out: Array) -> None:
+        """Put boxes of one shape and of the same rows upright."""
         places = [(box.start[0] - self._band.start[0], box.start[2]) for box in boxes]
-        levels: list[npt.NDArray[Any]] = []
-        with on(self._device):
-            out, release = self._blocks.take((len(boxes), *boxes[0].shape))
-            ring.take(places, first_row, self._drift, (self._from, self._stop), out)
-            if self._device.is_cuda:
-                levels = fetched(self._writer.reduced(out.reshape(-1, *out.shape[2:])))
-        if levels:
-            release()
-            for number, box in enumerate(boxes):
-                parts = (level.reshape(len(boxes), -1, *level.shape[1:])[number] for level in levels)
-                self._writer.write_levels(box, [*parts])
-        else:
-            self._writer.write(boxes[0], out[0], release)
-        of_box = (-(-n // of_block) for n, of_block in zip(boxes[0].shape, self._work.block_shape, strict=True))
-        return len(boxes) * math.prod(of_box)
+        ring.take(places, boxes[0].start[1] - self._band.start[1], self._drift, (self._from, self._stop), out)
 
 
 def swept(work: Work, bands: Sequence[Box], target: Target, spools: Spools, advance: Callable[[int], None]) -> Swept:
     """Sweep bands one after another; ``advance`` is told the frames that each has got."""
-    total = NONE_SWEPT
+    total, drain = NONE_SWEPT, drain_of(work.workers)
     for number, band in enumerate(bands):
-        sweep = Sweep(work, band, target, spools)
+        sweep = Sweep(work, band, target, spools, drain)
         n_written = sweep.run(advance)
         total += Swept(n_written, sweep.n_read, sweep.n_cut_off)
         spools.leave(number)
@@ -331,11 +291,6 @@ def fused_frames(reach: int, piece: int) -> int:
 def _wait(futures: Sequence[Future[None]]) -> None:
     for future in futures:
         future.result()
-
-
-def _sum(futures: Sequence[Future[int]]) -> int:
-    """Wait for all; returns the sum of what they return."""
-    return sum(future.result() for future in futures)
 
 
 def _meets(rows: tuple[int, int], box: Box, axis: int) -> bool:

@@ -13,6 +13,7 @@ from gpustitch.sections.similarity.binning import bin_planes
 from gpustitch.sections.similarity.blocks import default_block
 from gpustitch.sections.similarity.high_pass import less_gaussian
 from gpustitch.sections.similarity.laid import texture_of
+from gpustitch.sections.similarity.register import MOST_PIXELS, Registration
 from gpustitch.sections.similarity.similarity_rows import SEGMENT, tiles_of
 
 # Its mean, its scale and the like.
@@ -49,6 +50,21 @@ def banded_correlation_bytes(planes: Shaped, max_lag: int, mask: Shaped | None =
     n, rows, columns = planes.shape
     excluded = planes.dtype.kind == "f" or (mask is not None and mask.ndim == 3)
     return _ring_bytes((rows, columns), max_lag, min(default_block(max_lag), n), some_excluded=excluded)
+
+
+@states(Registration)
+def registration_bytes(
+    shape: tuple[int, int], reach_px: float, degree: int, max_lag: int, *, follows: bool = True
+) -> int:
+    """Of the registration and of what it does with a plane, which is of float32.
+
+    Shifts are found on a small plane, whose texture, spectra and displacement take 18 of its size and what the Gaussian
+    takes inside. Four stay while the plane itself is moved, which takes ten of its own.
+    """
+    factor = max(1, math.ceil(math.sqrt(math.prod(shape) / MOST_PIXELS)))
+    small = Shaped((shape[0] // factor, shape[1] // factor), np.dtype(np.float32))
+    whole = 4 * math.prod(shape)
+    return max(whole + 18 * small.nbytes + gaussian_bytes(small, 1.0), 4 * small.nbytes + 10 * whole)
 
 
 def comparison_bytes(planes: Shaped, max_lag: int, block: int, *, some_excluded: bool) -> int:

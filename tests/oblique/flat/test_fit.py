@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
+from gpustitch.oblique.flat.fit import FlatOptions, Grid, fit_flat
 from tests.paths import DATA
 
 
@@ -181,3 +181,20 @@ def test_with_everything_saturated_the_error_says_to_widen_the_bins():
 def test_impossible_options_are_refused(options, says):
     with pytest.raises(ParameterError, match=says):
         FlatOptions(**options)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((0, 2, 4), (1, 4)), ((1, 3, 5), (0,)), ((5,), (0, 3))])
+def test_what_some_pixels_have_is_spread_to_those_around_them(rows, columns):
+    grid = Grid((6, 5), np.array(rows), np.array(columns))
+    spread = grid.spread(np.array([[10 * y + x for x in columns] for y in rows]))
+    near = [[min(of, key=lambda k: abs(k - at)) for at in range(n)] for of, n in ((rows, 6), (columns, 5))]
+    np.testing.assert_array_equal(spread, [[10 * y + x for x in near[1]] for y in near[0]])
+
+
+@pytest.mark.parametrize("model", ["reference", "product", "smooth"])
+def test_some_rows_and_columns_give_the_fit_of_all(model):
+    image, options = truth(90, 130), FlatOptions(model=model)
+    whole = fit_flat(as_bins(image), full(image), options)
+    grid = Grid((90, 130), np.arange(1, 90, 3), np.arange(0, 130, 3))
+    some = fit_flat(as_bins(image)[1::3, ::3], full(image)[1::3, ::3], options, grid)
+    assert some.counts.shape == whole.counts.shape and np.abs(some.flat / whole.flat - 1).max() < 5e-3

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.array import CPU
-from gpustitch.errors import DamagedInputError
+from gpustitch.array import CPU, Device
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.frames.readable import Readable
 from gpustitch.oblique.flat import percentiles
-from gpustitch.oblique.flat.percentiles import Binning, Chosen, find_percentiles
+from gpustitch.oblique.flat.device_bytes import within_device
+from gpustitch.oblique.flat.percentiles import Binning, Chosen, find_percentiles, held_frames, steps_of
+from tests.cuda_cpu import build, shim
 from tests.oblique.flat.scenes import Stack
 
 BINNING = Binning(95.0, 256, 4, 20)
@@ -24,20 +28,23 @@ def alone(frames):
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 40), st.integers(0, 9), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30),
-    st.integers(1, 3), st.integers(1, 5), st.integers(0, 99),
+    st.integers(1, 3), st.sampled_from([(1, 1), (1, 3), (2, 2), (2, 4), (3, 3), (1, 5), (2, 6)]), st.integers(0, 99),
 )  # fmt: skip
-def test_halves_are_the_percentiles_of_their_frames(n, more, rows, columns, band_rows, n_workers, step, seed):
+def test_percentiles_are_those_of_all_frames_and_halves_on_their_grids(
+    n, more, rows, columns, band_rows, n_workers, steps, seed
+):
+    grid, step = steps
     frames = np.random.default_rng(seed).integers(0, 1100, (n + more, rows, columns)).astype(np.uint16)
     sources = [Stack(frames[:n]), Stack(frames[n:])]
-    chosen = Chosen(sources, [np.arange(n), np.arange(more)], min(band_rows, rows), n_workers, CPU)
+    chosen = Chosen(sources, [np.arange(n), np.arange(more)], min(band_rows, rows), n_workers, CPU, grid)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chosen, "step", step)
         found = find_percentiles(chosen, BINNING)
     assert all((source.read_rows == 1).all() for source in sources if len(source.frames))
     turns = np.array([0, 1, 1, 0, 1, 0, 0, 1])[np.arange(n + more) * min(8, n + more) // (n + more)]
     expected = alone(frames)
-    np.testing.assert_array_equal(found.whole.bins, expected.bins)
-    np.testing.assert_array_equal(found.whole.count, expected.count)
+    np.testing.assert_array_equal(found.whole.bins, expected.bins[::grid, ::grid])
+    np.testing.assert_array_equal(found.whole.count, expected.count[::grid, ::grid])
     for number, half in enumerate(found.halves):
         part = frames[turns == number][:, ::step, ::step]
         if len(part):
@@ -45,6 +52,19 @@ def test_halves_are_the_percentiles_of_their_frames(n, more, rows, columns, band
             np.testing.assert_array_equal(half.count, alone(part).count)
         else:
             assert not half.count.any()
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_steps_leave_enough_pixels_and_fit_one_another(rows, columns):
+    grid, step = steps_of((rows, columns))
+    assert step % grid == 0
+    assert grid == 1 or rows * columns >= grid**2 * percentiles._FITTED_PIXELS
+    held = held_frames(10, grid)
+    assert 10 <= held * grid**2 < 10 + grid**2
+
+
+def test_steps_of_usual_cameras():
+    assert [steps_of((n, n)) for n in (300, 700, 1024, 2048, 2304)] == [(1, 1), (1, 3), (2, 4), (4, 8), (3, 9)]
 
 
 class Torn(Stack):
@@ -111,3 +131,24 @@ def test_few_frames_are_spread_over_all_sources_and_lost_ones_left_out():
     assert len(list(chosen.few(99))) == 40
     stacks[2].absent = frozenset(range(30))
     assert len(list(chosen.few(99))) == 10
+
+
+@pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
+@pytest.mark.parametrize(("n_workers", "grid", "step"), [(1, 1, 1), (2, 2, 4), (5, 1, 3)])
+def test_bands_take_no_more_of_a_device_than_they_may(n_workers, grid, step, monkeypatch):
+    monkeypatch.setattr(Chosen, "step", step)
+    frames = np.random.default_rng(5).integers(0, 1100, (40, 37, 50)).astype(np.uint16)
+    on_host = Chosen([Stack(frames)], [np.arange(40)], 37, n_workers, CPU, grid)
+    expected = find_percentiles(on_host, BINNING)
+    most = frames.nbytes // grid**2 // 3
+    with shim.installed():
+        chosen = within_device(replace(on_host, device=Device(0, "cuda:0", most)))
+        before = shim.POOL.most_used = shim.POOL.used_bytes()
+        found = find_percentiles(chosen, BINNING)
+        assert shim.POOL.most_used - before <= most
+    assert 1 <= chosen.band_rows < 20
+    for ours, theirs in zip((found.whole, *found.halves), (expected.whole, *expected.halves), strict=True):
+        np.testing.assert_array_equal(ours.bins, theirs.bins)
+    with pytest.raises(ParameterError, match=r"40 frames take [0-9,]+ bytes of the device's memory, and may take 900;"):
+        within_device(replace(on_host, device=Device(0, "cuda:0", 900)))
+    assert within_device(on_host) is on_host

@@ -11,6 +11,7 @@ import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, MosaicError, OutputExistsError, ParameterError
 from gpustitch.io.frames.dcimg_writer import write_dcimg
+from gpustitch.oblique.flat import percentiles
 from gpustitch.oblique.flat import stage as illumination
 from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.flat.stage import percentile_bins, plan, run
@@ -60,6 +61,31 @@ def test_bands_and_workers_change_nothing(options, golden, n_workers, memory_byt
     found = percentile_bins(work, work.options.fit_options())
     np.testing.assert_array_equal(found.whole.bins, golden["qbin"])
     np.testing.assert_array_equal(found.whole.count, golden["counts"].sum(axis=2))
+
+
+@pytest.mark.parametrize(("rotate_90", "flip_ud"), [(0, False), (1, False), (3, True)])
+def test_of_large_frames_some_rows_and_columns_give_nearly_the_same_flat(
+    rotate_90, flip_ud, options, monkeypatch, tmp_path
+):
+    light = np.linspace(1, 0.7, 210) + np.linspace(-0.1, 0, 160)[:, None]  # of the model, however it is turned
+    frames = np.random.default_rng(4).poisson(light * 600, (60, 160, 210)).astype(np.uint16)
+    frames[:, 50:60, 100:120] //= 2
+    options = replace(options, paths=(write(tmp_path / "f.dcimg", frames),), n_bins=512, values_per_bin=2)
+    options = replace(options, rotate_90=rotate_90, flip_ud=flip_ud)
+    all_pixels = run(plan(options))
+    monkeypatch.setattr(percentiles, "_JUDGED_PIXELS", 2000)
+    monkeypatch.setattr(percentiles, "_FITTED_PIXELS", 3500)
+    work = plan(replace(options, overwrite=True))
+    assert (work.chosen.grid, work.chosen.step) == (2, 4)
+    asked = plan(replace(options, overwrite=True, intermediate_output=tmp_path / "percentile.tiff")).chosen
+    assert asked.grid == 1 and work.chosen.peak_bytes < asked.peak_bytes
+    some = run(work)
+    assert np.abs(some.flat / all_pixels.flat - 1).max() < 5e-3
+    assert some.residual_percent.shape == some.percentile_image.shape == all_pixels.percentile_image.shape
+    is_exact = some.percentile_image == all_pixels.percentile_image
+    assert 0.25 <= is_exact.mean() < 0.6
+    apart = some.residual_percent - all_pixels.residual_percent
+    assert np.abs(apart[is_exact]).max() < 1 < np.abs(all_pixels.residual_percent).max()
 
 
 @pytest.mark.parametrize("rotate_90", [-1, 0, 1, 2, 3])

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpustitch.array import Device, choose_device
-from gpustitch.errors import ParameterError
+from gpustitch.errors import DamagedInputError, OutputError, ParameterError
 from gpustitch.io.volumes.opening import open_volume
-from gpustitch.model import Box
+from gpustitch.io.write.pyramid_writer import PyramidWriter
+from gpustitch.model import Box, level_factors
 from gpustitch.oblique.deskew.sweep import Grain
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
+from gpustitch.oblique.stream import emission, sweep
 from gpustitch.oblique.stream import stage as stream
-from gpustitch.oblique.stream import sweep
 from gpustitch.oblique.stream.bands import Cut
+from gpustitch.oblique.stream.host_bytes import SMALL_BYTES, pinned_bytes
 from tests.cuda_cpu import build, shim
 from tests.cuda_cpu.module import settings
-from tests.cuda_cpu.shim_cuda import POOL
+from tests.cuda_cpu.shim_cuda import PINNED, POOL
 from tests.oblique.stream.test_stage import tile
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
@@ -85,7 +89,14 @@ def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
         assert apart.max() <= 1 and np.count_nonzero(apart) < 0.02 * apart.size
 
 
-@pytest.mark.parametrize(
+def two_tiles(shape, correction, **frames):
+    tiles = [
+        tile(shape, 1.0, (0, (shape[1] - 10.5) * k, 3 * k), 5 + k, correction=correction, **frames) for k in range(2)
+    ]
+    return PlacedMosaic(tuple(tiles), tiles[0].volume.spacing)
+
+
+TAKING = pytest.mark.parametrize(
     ("correction", "shape"),
     [
         (None, (150, 96, 40)), (Correction(dark=30.0, flat=np.ones((96, 40), np.float32)), (260, 96, 40)),
@@ -94,9 +105,11 @@ def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
         (Correction("lightsheet"), (150, 64, 40)),
     ],
 )  # fmt: skip
+
+
+@TAKING
 def test_a_sweep_takes_what_the_plan_allows_it_of_a_device(correction, shape, tmp_path: Path, monkeypatch) -> None:
-    tiles = [tile(shape, 1.0, (0, (shape[1] - 10.5) * k, 3 * k), 5 + k, correction=correction) for k in range(2)]
-    mosaic = PlacedMosaic(tuple(tiles), tiles[0].volume.spacing)
+    mosaic = two_tiles(shape, correction)
     stated = []
     of_band = stream.OnDevice.bytes_of
     monkeypatch.setattr(
@@ -118,3 +131,69 @@ def test_a_sweep_takes_what_the_plan_allows_it_of_a_device(correction, shape, tm
         assert len(bands) == len(stated) > 1 and max(stated) < needed
         with pytest.raises(ParameterError, match="of the device's memory, and may take"):
             stream.plan(mosaic, StitchOptions(tmp_path / "other", device=fewer, **how))
+
+
+def pinned(plan):
+    stitch = plan.stitch
+    factors = level_factors(stitch.spacing, stitch.options.levels)
+    of_all = stitch.mosaic.tiles, stitch.block_shape, stitch.dtype, factors, stitch.n_workers
+    return max(pinned_bytes(*of_all, band) for band in plan.bands)
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "correction", "is_apart", "most_bytes"),
+    [
+        (1, None, False, None),
+        (4, Correction(dark=30.0, flat=np.ones((64, 40), np.float32)), True, None),
+        (2, Correction("wavelet", WaveletOptions(4, 9, level=2)), False, 1),
+        (2, Correction("lightsheet"), False, None),
+    ],
+)
+def test_pinned_memory_is_what_the_plan_counts(n_workers, correction, is_apart, most_bytes, tmp_path: Path) -> None:
+    mosaic = two_tiles((100, 64, 40), correction, part_axis=0 if is_apart else None)
+    how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": n_workers}
+    with shim.installed():
+        options = StitchOptions(tmp_path / "volume", device=choose_device("cuda"), **how)
+        plan = stream.plan(mosaic, options, cut=Cut(32, most_bytes))
+        fewer = stream.plan(mosaic, replace(options, n_workers=1), cut=Cut(32, most_bytes))
+        PINNED.free_all_blocks()
+        before = PINNED.most = PINNED.total_bytes()
+        stream.run(plan)
+        taken = PINNED.most - before
+    counted = pinned(plan)
+    assert (len(plan.bands) > 1) == (is_apart or most_bytes == 1)
+    assert taken <= counted < 3 * taken + SMALL_BYTES  # few boxes fill few of the buffers
+    # It is a part of the plan, which shrinks with the threads.
+    assert counted < plan.memory_bytes
+    assert pinned(fewer) < counted or n_workers == 1
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+@pytest.mark.parametrize("what", ["a frame", "the disk"])
+def test_what_fails_ends_a_sweep_on_a_device_and_is_told(what, n_workers, tmp_path: Path, monkeypatch) -> None:
+    frames = {"fails_at": 90} if what == "a frame" else {}
+    mosaic, told = two_tiles((130, 64, 40), Correction(dark=30.0), **frames), []
+    write, n_left = PyramidWriter.write_levels, [4]
+
+    def failing(*given):
+        n_left[0] -= 1
+        if n_left[0] < 0 and what == "the disk":
+            raise OutputError("the disk is full")
+        write(*given)
+
+    def run():
+        how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": n_workers}
+        try:
+            stream.run(stream.plan(mosaic, StitchOptions(tmp_path / "v", device=choose_device("cuda"), **how)))
+        except (DamagedInputError, OutputError) as error:
+            told.append(str(error))
+
+    monkeypatch.setattr(PyramidWriter, "write_levels", failing)
+    monkeypatch.setattr(emission, "TOGETHER_BYTES", 1 << 17)
+    with shim.installed():
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(120)
+        assert not thread.is_alive(), "something waits for ever"
+    assert len(told) == 1 and {"a frame": "frame 90 cannot be read", "the disk": "is full"}[what] in told[0]
+    assert not [*tmp_path.iterdir()]
