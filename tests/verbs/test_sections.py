@@ -57,6 +57,7 @@ def test_similarities_keep_what_planes_tell_of_their_structures():
     assert alike.in_plane_px.shape == (50,) and found.texture_ratio > 1.25
     again = gs.z_positions(alike)
     assert again.texture_ratio == found.texture_ratio and again.assumed == found.assumed
+    assert alike.patches.values.shape == (50, 8, 8, 4)
     np.testing.assert_allclose(again.positions, found.positions, atol=1e-6)
 
 
