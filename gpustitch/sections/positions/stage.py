@@ -22,7 +22,7 @@ from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
-from gpustitch.sections.faults.report import doubt_about, fault_lines
+from gpustitch.sections.faults.report import doubt_about, fault_lines, gap_doubt, gap_record
 from gpustitch.sections.model import Estimate, EstimateOptions, Preset
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
@@ -236,7 +236,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         faults = order.faults_as_recorded(find_faults(order.half_strip, there.positions))
     found = ZSpacingResult(half_strip, result, faults)
     tell_fit(result, plan.estimate, set(undefined_planes(half_strip)), progress)
-    if doubt := doubt_about(faults, len(result.positions)):
+    for doubt in filter(None, (doubt_about(faults, len(result.positions)), gap_doubt(faults))):
         progress.warn(doubt)
     with contextlib.ExitStack() as stack:
         # A report that cannot be drawn leaves no positions either.
@@ -388,6 +388,7 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         "iterations": found.result.iterations,
         "largest_move_sections": found.result.largest_move,
         **fit_record(found.result),
+        **gap_record(found.faults),
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
     }

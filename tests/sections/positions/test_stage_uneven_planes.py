@@ -132,3 +132,20 @@ def test_a_tissue_that_grows_into_view_is_told_from_thickness(tmp_path):
         np.savez(compared, **{name: of for name, of in (arrays | spoilt).items() if of is not None})
         with pytest.raises(DamagedInputError, match="patch_similarity"):
             plan(ZSpacingOptions(input=compared, max_lag=8))
+
+
+def test_a_gap_beyond_the_range_has_a_least_width_and_errors_hold_on_either_side(tmp_path):
+    long, z = series(41, 110, (96, 96))
+    kept = np.r_[:40, 65:110]
+    there, lines = found(tmp_path, long[kept], output=tmp_path / "z.csv")
+    gap = json.loads((tmp_path / "z.csv.json").read_text())["open_gaps"]
+    assert [of["sections"] for of in gap] == [[39, 40]]
+    assert 5 < gap[0]["at_least_sections"] <= z[65] - z[39]
+    assert any("39|40 (at least" in line and "hold between sections on the same side" in line for line in lines)
+    result, side = there.result, np.arange(85) >= 40
+    terms = np.stack([result.positions, side, ~side], axis=1).astype(float)
+    factors = np.linalg.lstsq(terms, z[kept], rcond=None)[0]
+    inside = np.abs(terms @ factors - z[kept]) < 1.96 * factors[0] * result.uncertainty
+    assert inside.mean() > 0.85
+    found(tmp_path, long[:60], output=tmp_path / "z.csv")
+    assert json.loads((tmp_path / "z.csv.json").read_text())["open_gaps"] == []
