@@ -15,7 +15,7 @@ waves, where textures hardly change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import fdtrc
@@ -46,9 +46,13 @@ _HELD, _HELD_WAVES = 1e-6, 1e-4
 
 @dataclass(frozen=True)
 class Pairs:
-    """Similarities (m, patches, LAGS) of sections; ``distance`` and ``place`` (m, LAGS) along the series, 0 to 1."""
+    """Similarities (m, patches, LAGS) of sections at positions (m,), and what is known of pairs, (m, LAGS).
+
+    ``distance`` is in sections, ``place`` along the series, 0 to 1.
+    """
 
     values: Floats
+    positions: Floats
     distance: Floats
     place: Floats
 
@@ -103,7 +107,7 @@ def _pairs(values: Floats, planes: Integers, positions: Floats) -> Pairs:
     later = planes[:, None] + np.arange(1, LAGS + 1)
     n = len(positions)
     distance = np.abs(positions[np.minimum(later, n - 1)] - positions[planes][:, None])
-    return Pairs(values, distance, (planes[:, None] + later + 1) / (2 * n))
+    return Pairs(values, positions[planes], distance, (planes[:, None] + later + 1) / (2 * n))
 
 
 def _power(pairs: Pairs) -> Floats:
@@ -167,7 +171,7 @@ def _power_of_noise(pairs: Pairs) -> Floats:
         for d in range(1, min(LAGS, m - 1) + 1):
             values[: m - d, :, d - 1] = np.einsum("mpx,mpx->mp", pixels[: m - d], pixels[d:])
         values[np.isnan(pairs.values)] = np.nan
-        found.append(_power(Pairs(values, pairs.distance, pairs.place)))
+        found.append(_power(replace(pairs, values=values)))
     mean: Floats = np.mean(found, axis=0)
     return mean
 
@@ -176,8 +180,7 @@ def _root_of_covariance(pairs: Pairs) -> Floats:
     """A matrix (m, m) that makes sections of independent pixels as similar as the mean of the patches."""
     curve = _curve(pairs, pairs.mean)
     last = (len(curve.values) - 2) / FINE
-    place = np.concatenate([[0], np.cumsum(pairs.distance[:-1, 0])])
-    distance = np.abs(place[:, None] - place)
+    distance = np.abs(pairs.positions[:, None] - pairs.positions)
     covariance = curve.at(np.minimum(distance, last))[0]
     half, end = (max(float(of), 1e-4) for of in curve.at(np.array([last / 2, last]))[0])
     rate = max(float(np.log(half / end)) / (last / 2), _LEAST_RATE)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpustitch.ops.patches import PatchSimilarities
+from gpustitch.ops.patches import PatchSimilarities, taken_planes
 from gpustitch.sections.texture.disagreement import disagreement
 from gpustitch.sections.texture.trend import CHANCE_OF_PARTS
 from tests.sections.texture.patch_series import moving_border, patches_of
@@ -53,4 +53,19 @@ def test_patches_without_similarity_are_left_out():
     values[70] = np.nan
     assert disagreement(PatchSimilarities(found.planes, values), positions).chance < CHANCE_OF_PARTS
     some = np.flatnonzero(np.arange(120) % 12 < 9)
+    assert (np.diff(some) > 1).any()
     assert disagreement(PatchSimilarities(some, found.values[some]), positions).chance < CHANCE_OF_PARTS
+
+
+def test_groups_of_a_long_series_tell_as_much():
+    positions = spaced(3, 360)
+    taken = taken_planes(360)
+    assert len(taken) < 200
+    chances = []
+    for finer in (1.0, 1.7):
+        found = patches_of(positions, 3, moving_border(), finer)
+        values = found.values[taken]
+        for d in range(1, 5):
+            values[~np.isin(taken + d, taken), ..., d - 1] = np.nan
+        chances.append(disagreement(PatchSimilarities(taken, values), positions).chance)
+    assert chances[0] > 100 * CHANCE_OF_PARTS and chances[1] < CHANCE_OF_PARTS / 100
