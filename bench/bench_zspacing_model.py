@@ -18,7 +18,7 @@ from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.solve import EXPLAINED, fitted, share_left
 from gpustitch.sections.positions.state import Problem
-from gpustitch.sections.positions.trend import OF_WAVES, unsteadiness
+from gpustitch.sections.texture.trend import OF_WAVES, unsteadiness
 
 SEEDS = 10
 MAX_LAG = 10

@@ -183,6 +183,9 @@ class Estimate:
         with ``compat``.
     texture_ratio
         Greatest length of structures within the planes over the least one, along the series; NaN if that is not known.
+    parts_ratio
+        Ratio of the apparent spacings of parts of the planes along the series, typically: 1 if no more than chance
+        makes, NaN if that is not known.
     """
 
     positions: Floats
@@ -201,3 +204,4 @@ class Estimate:
     undecided: bool = False
     spacing_ratio: float = float("nan")
     texture_ratio: float = float("nan")
+    parts_ratio: float = float("nan")

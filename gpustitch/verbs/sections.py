@@ -16,6 +16,7 @@ from gpustitch.array import Array, namespace
 from gpustitch.errors import ParameterError
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.model.arrays import Floats, Integers
+from gpustitch.ops.patches import PatchSimilarities
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, ZGrid, plan_z, planes_within, sorted_series
 from gpustitch.regrid.zresample import planes_between
 from gpustitch.sections.faults.find import SectionFault
@@ -50,10 +51,13 @@ class Similarity:
         float64 (n, max_lag + 1): ``[i, d]`` is the similarity of sections i and i + d, NaN where there is none.
     in_plane_px
         float64 (n,): how long structures are within the sections, smooth along the series; None if that is not known.
+    patches
+        How similar parts of the sections are; None if that is not known.
     """
 
     half_strip: Floats
     in_plane_px: Floats | None = None
+    patches: PatchSimilarities | None = None
 
     @property
     def max_lag(self) -> int:
@@ -109,7 +113,7 @@ def similarity(
         max_lag=max_lag, register=register, no_data=no_data, high_pass=high_pass, **_source(sections, how)
     )
     found = similarity_stage.run(similarity_stage.plan(options), TOLD)
-    return Similarity(found.half_strip, found.in_plane_px)
+    return Similarity(found.half_strip, found.in_plane_px, found.patches)
 
 
 def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +163,9 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
         if rest:
             raise ParameterError(f"`{next(iter(rest))}` says how images are compared, but similarities are given")
         found = dataclasses.replace(estimate, max_lag=min(max_lag or sections.max_lag, sections.max_lag))
-        result = estimate_positions(sections.half_strip, found, in_plane_px=sections.in_plane_px)
+        result = estimate_positions(
+            sections.half_strip, found, in_plane_px=sections.in_plane_px, patches=sections.patches
+        )
         tell_fit(result, found, set(undefined_planes(sections.half_strip)), TOLD)
         return result
     options = ZSpacingOptions(max_lag=max_lag, estimate=estimate, **_source(sections, rest))

@@ -16,10 +16,10 @@ from tests.verbs.libraries import LIBRARIES, in_library, on_host, texture
 pytestmark = pytest.mark.filterwarnings("ignore::gpustitch.errors.GpustitchWarning")
 
 
-def series(seed=0, n=24):
+def series(seed=0, n=24, shape=(48, 56)):
     """Planes of a texture, one or two pixels apart."""
     steps = np.random.default_rng(seed).integers(1, 3, n)
-    fine = texture((2 * n + 2, 48, 56), seed)
+    fine = texture((2 * n + 2, *shape), seed)
     return np.ascontiguousarray(fine[np.cumsum(steps)])
 
 
@@ -39,12 +39,14 @@ def test_similarity_is_the_banded_correlation(library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_z_positions_of_planes_are_those_of_their_similarity(library):
-    planes = series(1)
+    # Of small planes similarities contradict each other (a misfit of 0.05): then there are several solutions, an error
+    # apart, and rounding by 2e-7 decides between them. Here it moves positions by 1e-5.
+    planes = series(3, shape=(128, 136))
     with in_library(library, planes) as (there,):
         found = gs.z_positions(there, 5, register="off", no_data="off", high_pass="off")
     alike = gs.similarity(planes, 5, register="off", no_data="off", high_pass="off")
     again = gs.z_positions(alike)
-    np.testing.assert_allclose(found.positions, again.positions, atol=5e-3)
+    np.testing.assert_allclose(found.positions, again.positions, atol=1e-3)
     np.testing.assert_array_equal(again.positions, gs.z_positions(alike, 5).positions)
     assert gs.find_faults(alike, again) == gs.find_faults(alike, again.positions)
     direct = estimate_positions(alike.half_strip[:, :4], EstimateOptions(max_lag=3))
@@ -57,6 +59,7 @@ def test_similarities_keep_what_planes_tell_of_their_structures():
     assert alike.in_plane_px.shape == (50,) and found.texture_ratio > 1.25
     again = gs.z_positions(alike)
     assert again.texture_ratio == found.texture_ratio and again.assumed == found.assumed
+    assert alike.patches.values.shape == (50, 8, 8, 4)
     np.testing.assert_allclose(again.positions, found.positions, atol=1e-6)
 
 

@@ -3,7 +3,7 @@
 The similarity of two sections is taken as ``q_i * q_j * exp(-h(distance))``: noise and damage of a section lower all
 of its coefficients by the same factor, its quality. So losses add up: ``-log(q_i) - log(q_j) + h(distance)``, the own
 losses of both sections and that of the :class:`LossCurve`. All of this serves :mod:`gpustitch.sections.faults.find`;
-positions are found with another curve, :mod:`gpustitch.sections.positions.curve`.
+positions are found with another curve, :mod:`gpustitch.sections.texture.curve`.
 """
 
 from __future__ import annotations

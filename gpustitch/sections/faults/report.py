@@ -36,6 +36,29 @@ def doubt_about(faults: Sequence[SectionFault], n_sections: int) -> str:
     )
 
 
+def open_gaps(faults: Sequence[SectionFault]) -> list[SectionFault]:
+    """Gaps of which only a least width is known: positions on both sides have an error of their own beside these."""
+    return [fault for fault in faults if fault.fault_type == "missing" and fault.at_least]
+
+
+def gap_doubt(faults: Sequence[SectionFault]) -> str:
+    """A sentence where the range does not tell how wide gaps are; else empty."""
+    gaps = open_gaps(faults)
+    if not gaps:
+        return ""
+    named = ", ".join(f"{'|'.join(map(str, gap.sections))} (at least {gap.missing + 1} sections)" for gap in gaps)
+    return (
+        f"the range does not tell how wide gaps are: {named}. Standard errors hold between sections on the same side "
+        "of them; across, distances may be far larger"
+    )
+
+
+def gap_record(faults: Sequence[SectionFault]) -> dict[str, object]:
+    """The same for programs: sections beside each such gap, and its least width in sections."""
+    gaps = [{"sections": list(gap.sections), "at_least_sections": gap.missing + 1} for gap in open_gaps(faults)]
+    return {"open_gaps": gaps}
+
+
 def _named(fault: SectionFault) -> str:
     """One fault: ``7|8`` lacks sections between, ``7-9`` is in wrong order, ``7=8`` is one place, ``7`` one section."""
     joined = {"missing": "|", "swapped": "-", "duplicate": "="}.get(fault.fault_type, "")

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import from_before, is_in_order, pairs, put_sorted, sorted_band
-from gpustitch.sections.positions.curve import inverse, inverse_of_curves, linear, on_curves
+from gpustitch.sections.texture.curve import inverse, inverse_of_curves, linear, on_curves
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from gpustitch.errors import AlignmentError, ParameterError
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.patches import PatchSimilarities
 from gpustitch.ops.rounding import FLAT
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.compat import compat_steps
 from gpustitch.sections.positions.quality import number_of_partners
 from gpustitch.sections.positions.solve import solve
-from gpustitch.sections.positions.trend import LEAST_LENGTH_PX
+from gpustitch.sections.texture.trend import LEAST_LENGTH_PX
 
 Progress = Callable[[int, float], None]
 
@@ -29,6 +30,7 @@ def estimate_positions(
     section_weights: Floats | None = None,
     pair_weights: Floats | None = None,
     in_plane_px: Floats | None = None,
+    patches: PatchSimilarities | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
     """Positions of the sections along z, in sections.
@@ -53,6 +55,9 @@ def estimate_positions(
         (n,), above 0: how long structures are within the sections
         (:func:`gpustitch.ops.variogram.lengths_px`). What of a trend goes with it is taken for texture,
         unless ``assume`` says otherwise. Not known by default, and not used with ``compat``.
+    patches
+        How similar parts of the sections are. A steady trend that goes with differences between parts is taken for
+        texture, in the same way.
     progress
         Called after each update with its number and the largest move in sections.
 
@@ -115,7 +120,7 @@ def estimate_positions(
                 "are; are they copies of one image?"
             )
         lengths = None if in_plane_px is None else _given("in_plane_px", in_plane_px, (n,), least=LEAST_LENGTH_PX)
-        return solve(band, options, start, factors, votes, of_pairs, progress, lengths)
+        return solve(band, options, start, factors, votes, of_pairs, progress, lengths, patches)
     return _compat(band, options, start, factors, votes, of_pairs, progress)
 
 

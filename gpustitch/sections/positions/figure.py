@@ -12,7 +12,7 @@ import numpy as np
 from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.faults.find import SectionFault
-from gpustitch.sections.faults.report import missing_text
+from gpustitch.sections.faults.report import missing_text, open_gaps
 from gpustitch.sections.model import Estimate
 
 FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
@@ -190,6 +190,9 @@ def _draw_positions(axes: Any, result: Estimate, faults: Sequence[SectionFault])
     axes.plot(index, shift, color="tab:blue", linewidth=1, label="estimate")
     for flag, sections in _flagged(result, faults).items():
         _mark(axes, sections, shift, flag, label=flag)
+    for number, gap in enumerate(open_gaps(faults)):
+        label = "gap of unknown width" if number == 0 else None
+        axes.axvline(float(np.mean(gap.sections)), color="gray", linestyle="--", linewidth=0.8, label=label)
     axes.axhline(0, color="gray", linewidth=0.5)
     axes.set(xlabel="section as recorded", ylabel="position - number, sections", xlim=(-0.5, n - 0.5))
     is_known = "" if np.isfinite(margin).any() else " (compat estimates no uncertainty)"

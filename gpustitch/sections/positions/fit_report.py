@@ -6,7 +6,7 @@ import numpy as np
 
 from gpustitch.running.progress import Progress, listed
 from gpustitch.sections.model import Estimate, EstimateOptions
-from gpustitch.sections.positions.trend import CHANGES
+from gpustitch.sections.texture.trend import CHANGES
 
 # Relative misfit from which on stated errors are doubtful. Measured: .005 to .03 in electron microscopy and simulated
 # textures of some hundred structures, .04 to .6 in stacks of anatomy.
@@ -20,6 +20,11 @@ def fit_lines(found: Estimate) -> list[str]:
     lines = [f"misfit of a similarity: {found.misfit:.2g} on average"]
     if not found.is_explained:
         lines.append("no other positions explain the similarities clearly better than those at the start, which stay")
+    elif found.undecided and found.parts_ratio > 1:
+        lines.append(
+            f"parts of the sections differ, typically {found.parts_ratio:.1f} to 1, in how the spacing runs: a steady "
+            f"trend ({found.spacing_ratio:.1f} to 1) was taken out as one of texture; errors span it (`assume`)"
+        )
     elif found.undecided and found.texture_ratio >= CHANGES and found.assumed == "texture":
         lines.append(
             f"structures within the sections change, {found.texture_ratio:.1f} to 1 along the series: what of the "
@@ -43,6 +48,7 @@ def fit_record(found: Estimate) -> dict[str, object]:
         "relative_misfit": found.relative_misfit,
         "spacing_ratio_found": found.spacing_ratio,
         "texture_ratio": found.texture_ratio,
+        "parts_ratio": found.parts_ratio,
     }
     known = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
     return {**known, "explained": found.is_explained, "assumed": found.assumed, "undecided": found.undecided}

@@ -18,7 +18,7 @@ import numpy as np
 
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA, median
-from gpustitch.sections.positions.curve import Curve, fit_curve
+from gpustitch.sections.texture.curve import Curve, fit_curve
 
 # Errors of a correlation go with 1 - p^2. Pairwise, near sections count more than that to make up for the
 # correlation of errors; the floor keeps nearly equal sections from counting for all.

@@ -4,7 +4,7 @@ How the solver works. Two sections i and j are expected to be similar by ``q_i *
 position z of each section, its quality q, and the curve g, which falls with distance.
 
 What is alternated. An update first fits the curve to all pairs at the present positions and qualities
-(:mod:`~gpustitch.sections.positions.curve`). Then it keeps the curve and solves for changes of all positions and
+(:mod:`~gpustitch.sections.texture.curve`). Then it keeps the curve and solves for changes of all positions and
 qualities at once. These are banded normal equations (:mod:`~gpustitch.sections.positions.normal`): pair by pair while
 positions are rough, then in blocks, which counts that pairs share errors. Priors join them: spacings are near 1,
 qualities are alike. Now and then a section that fits better elsewhere is moved there.
@@ -28,7 +28,7 @@ sections stay there.
 Where long waves are held. Similarity tells distances within the range only, so errors add up along the series. Fixing
 both ends settles offset and scale, but not the waves between. After the last update, waves longer than 10 sections are
 weighed by their error against those that independent spacings make (:mod:`~gpustitch.sections.positions.waves`). A
-trend may be one of the texture instead (:mod:`~gpustitch.sections.positions.trend`).
+trend may be one of the texture instead (:mod:`~gpustitch.sections.texture.trend`).
 
 How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
@@ -47,17 +47,19 @@ import numpy as np
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.patches import PatchSimilarities
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.covariance import Covariance
-from gpustitch.sections.positions.curve import Curve, linear
 from gpustitch.sections.positions.error import error_of_similarities
 from gpustitch.sections.positions.normal import FLOOR, Expected, pairwise
 from gpustitch.sections.positions.order import accepted_order, all_agree, in_given_order, relocated
 from gpustitch.sections.positions.quality import trust_in_sections
 from gpustitch.sections.positions.state import Damping, Problem, State, add_priors, advance, between_borders
-from gpustitch.sections.positions.trend import less_texture, spacing_ratio, taken_trend, verdict_on_trend
 from gpustitch.sections.positions.waves import held_waves
+from gpustitch.sections.texture.curve import Curve, linear
+from gpustitch.sections.texture.disagreement import Disagreement, disagreement
+from gpustitch.sections.texture.trend import less_texture, less_unshared, spacing_ratio, taken_trend, verdict_on_trend
 
 # Updates pair by pair, at most, and the move in sections below which they end early.
 PAIRWISE = 8
@@ -102,11 +104,18 @@ def solve(
     pair_weights: Floats | None,
     progress: Callable[[int, float], None] | None,
     in_plane_px: Floats | None = None,
+    patches: PatchSimilarities | None = None,
 ) -> Estimate:
     """Positions from the band of similarities; parameters are those of ``estimate_positions``."""
     problem = Problem(band, options, start, factors, weights, pair_weights)
-    lengths = None if in_plane_px is None or options.assume != "auto" else in_plane_px[problem.order]
-    return _finished(problem, *fitted(problem, progress), lengths)
+    state, number = fitted(problem, progress)
+    if options.assume != "auto":
+        return _finished(problem, state, number, None, None)
+    lengths = None if in_plane_px is None else in_plane_px[problem.order]
+    recorded = np.empty_like(state.positions)
+    recorded[problem.order] = state.positions
+    parts = None if patches is None else disagreement(patches, recorded)
+    return _finished(problem, state, number, lengths, parts)
 
 
 def fitted(problem: Problem, progress: Callable[[int, float], None] | None) -> tuple[State, int]:
@@ -206,7 +215,9 @@ def _regularised(positions: Floats, options: EstimateOptions, start: Floats) -> 
     return linear(positions, np.arange(n, dtype=np.float64) if options.regularization == "identity" else start)
 
 
-def _finished(problem: Problem, state: State, number: int, in_plane_px: Floats | None) -> Estimate:
+def _finished(
+    problem: Problem, state: State, number: int, in_plane_px: Floats | None, parts: Disagreement | None
+) -> Estimate:
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, state.block, problem.alone)
@@ -221,7 +232,7 @@ def _finished(problem: Problem, state: State, number: int, in_plane_px: Floats |
         options.allow_reordering,
         lambda i, j: all_agree(problem.measured, i, j),
     )
-    seen = less_texture(state.positions, order, in_plane_px)
+    seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
     held = held_waves(seen.positions, order, covariance.times)
     verdict = verdict_on_trend(seen.positions, order, bool(held.doubtful.any()), options)
     if verdict.are_waves:
@@ -263,6 +274,7 @@ def _finished(problem: Problem, state: State, number: int, in_plane_px: Floats |
         undecided=verdict.undecided or seen.is_texture,
         spacing_ratio=spacing_ratio(state.positions, order),
         texture_ratio=seen.ratio,
+        parts_ratio=seen.parts_ratio,
     )
 
 

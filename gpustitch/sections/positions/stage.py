@@ -16,12 +16,13 @@ from gpustitch.io.planes.opening import plane_files, plane_sources
 from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.model.options import documented, nested, option
+from gpustitch.ops.patches import PatchSimilarities
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.faults.find import SectionFault, find_faults
-from gpustitch.sections.faults.report import doubt_about, fault_lines
+from gpustitch.sections.faults.report import doubt_about, fault_lines, gap_doubt, gap_record
 from gpustitch.sections.model import Estimate, EstimateOptions, Preset
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.figure import check_figure, draw_report
@@ -47,6 +48,8 @@ from gpustitch.sections.similarity.options import (
 from gpustitch.sections.similarity.stage import checked_max_lag
 
 _LEAST_SECTIONS = 3
+# How long structures are within the planes, and how similar parts of these are; None where that is not known.
+Texture = tuple[Floats | None, PatchSimilarities | None]
 # Pixels along the longer side of planes whose pairs tell an order.
 COARSE = 256
 # Options that do not change the positions, and those of the estimate, which are recorded one by one.
@@ -117,7 +120,7 @@ class ZSpacingPlan:
     images: SimilarityPlan | None = None
     half_strip: Floats | None = None
     repaired: tuple[int, ...] = ()
-    in_plane_px: Floats | None = None
+    texture: Texture = (None, None)
     start: Floats | None = None
     weights: Floats | None = None
     pair_weights: Floats | None = None
@@ -200,14 +203,14 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
         max_lag = _max_lag_in(asked, given)
         estimate = replace(estimate, max_lag=max_lag)
         strip = _strip_in(given, max_lag, path)
-        of_file = strip, given.repaired, given.in_plane_px
+        of_file = strip, given.repaired, (given.in_plane_px, given.patches)
         return ZSpacingPlan(asked, device, n_workers, estimate, None, *of_file, *prior, inputs)
     # Fiji's plugin compares planes as they are.
     off = {name: "off" for name in SETTLED_BY_LOOK if asked.estimate.compat and getattr(asked, name) == "auto"}
     images = replace(similarity.plan(comparison(asked, device=device, **off)), inputs=Inputs())  # told once
     prior = _prior(asked, images.planes.shape[0])
     estimate = replace(estimate, max_lag=images.max_lag)
-    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), None, *prior, inputs)
+    return ZSpacingPlan(asked, device, n_workers, estimate, images, None, (), (None, None), *prior, inputs)
 
 
 def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
@@ -220,11 +223,11 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
     DamagedInputError, OutputError, DeviceError
         If the input cannot be read, an output cannot be written, or the device fails.
     """
-    half_strip, compared, in_plane_px = _half_strip(plan, progress)
+    half_strip, compared, texture = _half_strip(plan, progress)
     order, compared = _reordered(plan, half_strip, compared, progress)
     if order is None:
-        # Lengths are smooth along the recorded order.
-        result = _estimate(plan, half_strip, progress, in_plane_px if plan.start is None else None)
+        # Textures are smooth along the recorded order.
+        result = _estimate(plan, half_strip, progress, texture if plan.start is None else (None, None))
         faults = tuple(find_faults(half_strip, result.positions))
     else:
         weights, of_pairs = order.of_sections(plan.weights), order.of_sections(plan.pair_weights)
@@ -233,7 +236,7 @@ def run(plan: ZSpacingPlan, progress: Progress = SILENT) -> ZSpacingResult:
         faults = order.faults_as_recorded(find_faults(order.half_strip, there.positions))
     found = ZSpacingResult(half_strip, result, faults)
     tell_fit(result, plan.estimate, set(undefined_planes(half_strip)), progress)
-    if doubt := doubt_about(faults, len(result.positions)):
+    for doubt in filter(None, (doubt_about(faults, len(result.positions)), gap_doubt(faults))):
         progress.warn(doubt)
     with contextlib.ExitStack() as stack:
         # A report that cannot be drawn leaves no positions either.
@@ -326,14 +329,14 @@ def _strip_in(given: SimilarityFile, max_lag: int, path: Path) -> Floats:
     return strip
 
 
-def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[str, object], Floats | None]:
-    """The similarities, compared now or read before; how, for the record; how long structures are within the planes.
+def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[str, object], Texture]:
+    """The similarities, compared now or read before; how, for the record; what the texture is.
 
     What is odd about similarities of a file is told.
     """
     if plan.images is not None:
         found = similarity.run(plan.images, progress)
-        return found.half_strip, found.record, found.in_plane_px
+        return found.half_strip, found.record, (found.in_plane_px, found.patches)
     assert plan.half_strip is not None
     asked = plan.asked
     if idle := asked.of_images:
@@ -342,12 +345,10 @@ def _half_strip(plan: ZSpacingPlan, progress: Progress) -> tuple[Floats, dict[st
         progress.warn(f"similarity to itself was NaN and is taken as 1: sections {listed(plan.repaired)}")
     if undefined := undefined_planes(plan.half_strip):
         progress.warn(f"without similarity to any other: sections {listed(undefined)}")
-    return plan.half_strip, {}, plan.in_plane_px
+    return plan.half_strip, {}, plan.texture
 
 
-def _estimate(
-    plan: ZSpacingPlan, half_strip: Floats, progress: Progress, in_plane_px: Floats | None = None
-) -> Estimate:
+def _estimate(plan: ZSpacingPlan, half_strip: Floats, progress: Progress, texture: Texture = (None, None)) -> Estimate:
     """The estimate; AlignmentError if nothing counts, or positions grow beyond all bounds."""
     said_by = [path for path in (plan.asked.section_weights, plan.asked.pair_weights) if path is not None]
     check_evidence(half_strip, plan.estimate.minimum_correlation, plan.weights, plan.pair_weights, said_by)
@@ -359,7 +360,8 @@ def _estimate(
             starting_coordinates=plan.start,
             section_weights=plan.weights,
             pair_weights=plan.pair_weights,
-            in_plane_px=in_plane_px,
+            in_plane_px=texture[0],
+            patches=texture[1],
             progress=lambda _number, _move: progress.advance(),
         )
     finally:
@@ -386,6 +388,7 @@ def _record(plan: ZSpacingPlan, found: ZSpacingResult) -> dict[str, object]:
         "iterations": found.result.iterations,
         "largest_move_sections": found.result.largest_move,
         **fit_record(found.result),
+        **gap_record(found.faults),
         "reordered": list(found.moved),
         "without_votes": found.result.without_votes.tolist(),
     }

@@ -13,9 +13,9 @@ from gpustitch.ops.robust import median
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import sorted_band
 from gpustitch.sections.positions.covariance import factor, solution
-from gpustitch.sections.positions.curve import Curve
 from gpustitch.sections.positions.normal import Expected, Normal, expect, in_blocks
 from gpustitch.sections.positions.quality import first_quality, number_of_partners, trust_in_sections
+from gpustitch.sections.texture.curve import Curve
 
 # Sections that each one is taken to depend on; more is a little more accurate, and less safe.
 BLOCK = 8

@@ -20,6 +20,7 @@ from gpustitch.io.images.files import TIFF_SUFFIXES, reading, write_tiff
 from gpustitch.io.images.tiff_open import opened_tiff
 from gpustitch.io.provenance import json_text
 from gpustitch.model.arrays import Floats
+from gpustitch.ops.patches import PatchSimilarities, checked_patches
 
 MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
 # A TIFF holds all of the matrix; beyond this many sections that is more than a gigabyte and mostly NaN.
@@ -35,13 +36,15 @@ class SimilarityFile:
 
     If ``is_half_strip``, ``values`` is (n, max_lag + 1): ``[i, d]`` = similarity of sections i and i + d, NaN beyond
     the last. Otherwise it is a matrix (n, n). ``repaired`` are sections whose NaN on the diagonal became 1.
-    ``in_plane_px`` (n,) says how long structures are within the planes, if the file does.
+    If the file does, ``in_plane_px`` (n,) says how long structures are within the planes, and ``patches`` how similar
+    parts of them are.
     """
 
     values: Floats
     is_half_strip: bool
     repaired: tuple[int, ...] = ()
     in_plane_px: Floats | None = None
+    patches: PatchSimilarities | None = None
 
     @property
     def number(self) -> int:
@@ -98,7 +101,7 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     path = Path(path)
     with reading(path, "a similarity matrix"):
         name, array = _load(path)
-        in_plane_px = _in_plane(path, len(array)) if path.suffix.lower() == ".npz" else None
+        texture = _texture(path, len(array)) if path.suffix.lower() == ".npz" else (None, None)
     if array.ndim != 2 or array.dtype.kind not in "uif" or array.size == 0:
         raise DamagedInputError(
             f"{path} holds {array.dtype} of shape {array.shape}; a similarity matrix is a square of real numbers"
@@ -110,7 +113,7 @@ def read_similarity(path: str | Path) -> SimilarityFile:
     _check_diagonal(path, values, is_half_strip)
     if (most := np.nanmax(values, initial=0)) > _MOST_SIMILAR:
         raise DamagedInputError(f"{path} holds similarities up to {most:g}; correlations, at most 1, were expected")
-    return SimilarityFile(values, is_half_strip, repaired, in_plane_px)
+    return SimilarityFile(values, is_half_strip, repaired, *texture)
 
 
 def check_similarity_output(path: Path, n_sections: int) -> None:
@@ -128,8 +131,9 @@ def check_similarity_output(path: Path, n_sections: int) -> None:
 def write_similarity(
     path: Path,
     half_strip: Floats,
-    *,
     in_plane_px: Floats | None = None,
+    patches: PatchSimilarities | None = None,
+    *,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -141,6 +145,8 @@ def write_similarity(
         [i, d] is the similarity of i and i + d.
     in_plane_px
         (n,): how long structures are within the planes; kept in an .npz alone.
+    patches
+        How similar parts of the planes are; likewise.
     provenance
         Where it comes from, kept as JSON: under ``provenance`` of an .npz, beside a TIFF as ``<name>.json``.
 
@@ -161,6 +167,8 @@ def write_similarity(
     record = {"schema": SCHEMA, **(provenance or {})}
     with atomic_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
         arrays: dict[str, Any] = {} if in_plane_px is None else {"in_plane_px": in_plane_px}
+        if patches is not None:
+            arrays |= {"patch_planes": patches.planes, "patch_similarity": patches.values}
         arrays |= {"half_strip": half_strip, "schema": np.array(SCHEMA), "provenance": np.array(json.dumps(record))}
         np.savez_compressed(file, **arrays)
 
@@ -223,15 +231,26 @@ def _load(path: Path) -> tuple[str, npt.NDArray[Any]]:
         return "", tiff.asarray()
 
 
-def _in_plane(path: Path, n: int) -> Floats | None:
-    """How long structures are within the planes, as an .npz says; DamagedInputError if these are no lengths."""
+def _texture(path: Path, n: int) -> tuple[Floats | None, PatchSimilarities | None]:
+    """What an .npz says beside similarities: lengths within the planes, and how similar parts of them are.
+
+    DamagedInputError if these are no such.
+    """
+    names = "in_plane_px", "patch_planes", "patch_similarity"
     with np.load(path, allow_pickle=False) as archive:
-        values = np.asarray(archive["in_plane_px"]) if "in_plane_px" in archive else None
-    if values is None:
-        return None
-    if values.shape != (n,) or values.dtype.kind not in "uif" or not (np.isfinite(values) & (values > 0)).all():
-        raise DamagedInputError(f"{path}: 'in_plane_px' is {n} lengths above 0, one for each section")
-    return values.astype(np.float64)
+        lengths, planes, values = (np.asarray(archive[name]) if name in archive else None for name in names)
+    if lengths is not None:
+        if lengths.shape != (n,) or lengths.dtype.kind not in "uif" or not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise DamagedInputError(f"{path}: 'in_plane_px' is {n} lengths above 0, one for each section")
+        lengths = lengths.astype(np.float64)
+    if planes is None and values is None:
+        return lengths, None
+    found = None if planes is None or values is None else checked_patches(planes, values, n)
+    if found is None:
+        raise DamagedInputError(
+            f"{path}: 'patch_similarity' is similarities of parts of the sections 'patch_planes', of 0 to {n - 1}"
+        )
+    return lengths, found
 
 
 def _in_known_form(path: Path, name: str, values: Floats) -> tuple[Floats, bool]:

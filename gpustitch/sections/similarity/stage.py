@@ -22,6 +22,7 @@ from gpustitch.io.volumes.format import missing_text
 from gpustitch.model.arrays import Floats
 from gpustitch.model.options import check_ranges
 from gpustitch.model.runs import ranges_text
+from gpustitch.ops.patches import PatchComparison, PatchSimilarities, patch_bytes
 from gpustitch.ops.variogram import lengths_px, variogram_bytes, variograms
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
@@ -58,6 +59,8 @@ class SimilarityResult:
         Planes of which areas hold no picture, and were not compared.
     in_plane_px
         How long structures are within the planes about each: :func:`gpustitch.ops.variogram.lengths_px`.
+    patches
+        How similar parts of planes are: :mod:`gpustitch.ops.patches`.
     """
 
     half_strip: Floats
@@ -65,6 +68,7 @@ class SimilarityResult:
     prepared: Preparation = Preparation()
     without: tuple[int, ...] = ()
     in_plane_px: Floats | None = None
+    patches: PatchSimilarities | None = None
 
     @property
     def record(self) -> dict[str, object]:
@@ -144,6 +148,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
         )
     strips: list[Floats] = []
     within: list[Floats] = []
+    in_parts = PatchComparison(n)
     prepared = preparation(plan, progress)
     plan = _cut_again(plan, prepared)
     planes = ComparedPlanes(plan, prepared)
@@ -161,6 +166,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
                 with handed_over(chunk):
                     strips.append(compared.push(chunk))
                     within.append(variograms(chunk, sum(map(len, within)), n))
+                    in_parts.push(chunk)
                 progress.advance(chunk.shape[0])
             strips.append(compared.finish())
     finally:
@@ -181,13 +187,11 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
             f"without similarity to any other, constant or with fewer than two used pixels: planes {listed(constant)}"
         )
     changed = plan.inputs.tell(progress)
-    in_plane_px = lengths_px(np.concatenate(within))
-    found = SimilarityResult(half_strip, undefined, planes.prepared, tuple(planes.without), in_plane_px)
+    texture = lengths_px(np.concatenate(within)), in_parts.finish()
+    found = SimilarityResult(half_strip, undefined, planes.prepared, tuple(planes.without), *texture)
     if options.output is not None:
         record = _provenance(plan) | found.record | changed
-        write_similarity(
-            options.output, half_strip, in_plane_px=in_plane_px, provenance=record, overwrite=options.overwrite
-        )
+        write_similarity(options.output, half_strip, *texture, provenance=record, overwrite=options.overwrite)
     return found
 
 
@@ -247,6 +251,7 @@ def _cut(
     fixed = (
         24 * n * (max_lag + 1)
         + variogram_bytes(n)
+        + patch_bytes(shape, n)
         + n_workers * at_work_bytes
         + (0 if mask is None else 4 * mask.nbytes)
     )

@@ -10,9 +10,9 @@ import pytest
 
 from gpustitch.errors import ParameterError
 from gpustitch.sections.model import EstimateOptions
-from gpustitch.sections.positions.curve import fit_curve
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import accepted_order, in_given_order
+from gpustitch.sections.texture.curve import fit_curve
 from tests.sections.positions.zspacing_golden import NAMES, golden, rms_error
 
 # One worker estimates each case, for all tests.

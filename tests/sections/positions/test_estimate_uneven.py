@@ -10,10 +10,10 @@ from scipy.ndimage import gaussian_filter
 
 from gpustitch.errors import ParameterError
 from gpustitch.sections.model import EstimateOptions
-from gpustitch.sections.positions.curve import fit_curve
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.order import all_agree
 from gpustitch.sections.similarity.banded import banded_correlation
+from gpustitch.sections.texture.curve import fit_curve
 
 SMOOTH = {"patches": 20000, "noise": 0.03, "length": 4.0, "fine": 0.05}
 ROUGH = {"patches": 400, "noise": 0.05, "length": 6.0, "fine": 0.3}

@@ -131,6 +131,16 @@ def test_flagged_sections_are_named_kind_by_kind_within_the_panel():
     assert lines[0].startswith("duplicate (90 %): 0-1, 4-5") and any(line.endswith(" ...") for line in lines)
 
 
+def test_a_gap_of_unknown_width_is_drawn():
+    from matplotlib.figure import Figure
+
+    faults = [SectionFault("missing", (7, 8), 0.6, 2), SectionFault("missing", (20, 21), 0.6, 4, at_least=True)]
+    axes = Figure().subplots()
+    z_figure._draw_positions(axes, estimated(strip_of(uneven(40), 5)), faults)
+    drawn = [line for line in axes.lines if line.get_label() == "gap of unknown width"]
+    assert [line.get_xdata()[0] for line in drawn] == [20.5]
+
+
 def test_no_text_of_a_report_overlaps_another(tmp_path):
     """Titles and labels of the panels, as they are drawn."""
     from matplotlib.figure import Figure

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from gpustitch.errors import DamagedInputError
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.running.progress import Silent
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.stage import ZSpacingOptions, plan, run
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.options import SimilarityOptions
-from tests.sections.similarity.drawn_series import bordered, jittered, rms, series, shaded
+from tests.sections.similarity.drawn_series import bordered, jittered, moving_border, rms, series, shaded
 
 OFF = {"register": "off", "no_data": "off", "high_pass": "off"}
 SPOILT = {
@@ -101,3 +102,50 @@ def test_blur_that_grows_is_told_from_thickness(tmp_path, most_px):
     np.testing.assert_allclose(again.positions, result.positions, atol=1e-9)
     assert again.texture_ratio == pytest.approx(result.texture_ratio)
     assert not [line for line in lines if "texture" in line]  # lines of the summary say it
+
+
+def test_a_tissue_that_grows_into_view_is_told_from_thickness(tmp_path):
+    """Through a file of similarities too."""
+    errors = []
+    for seed in (31, 32):
+        planes, z = moving_border(seed, 100, (96, 96), 2.0)
+        there, _ = found(tmp_path, planes, output=tmp_path / "z.csv")
+        result = there.result
+        as_thickness = found(tmp_path, planes, estimate=EstimateOptions(assume="thickness"))[0].result
+        slope = np.polyfit(result.positions, z, 1)
+        inside = np.abs(np.polyval(slope, result.positions) - z) < 1.96 * slope[0] * result.uncertainty
+        errors.append([rms(result.positions, z), rms(as_thickness.positions, z), np.mean(inside)])
+        assert "parts of the sections differ" in there.summary
+        said = json.loads((tmp_path / "z.csv.json").read_text())
+        assert said["parts_ratio"] == result.parts_ratio > 1.1 and said["assumed"] == "texture" and said["undecided"]
+    ours, before, inside = np.mean(errors, axis=0)
+    assert ours < 0.7 * before and inside > 0.85
+    compared = tmp_path / "s.npz"
+    options = SimilarityOptions(input=tmp_path, output=compared, planes=ArrayPlanes(planes), max_lag=8, device="cpu")
+    similarity.run(similarity.plan(options))
+    again = run(plan(ZSpacingOptions(input=compared, max_lag=8))).result
+    np.testing.assert_allclose(again.positions, result.positions, atol=1e-9)
+    assert again.parts_ratio == pytest.approx(result.parts_ratio)
+    with np.load(compared) as archive:
+        arrays = dict(archive)
+    for spoilt in ({"patch_similarity": arrays["patch_similarity"][:-1]}, {"patch_planes": None}):
+        np.savez(compared, **{name: of for name, of in (arrays | spoilt).items() if of is not None})
+        with pytest.raises(DamagedInputError, match="patch_similarity"):
+            plan(ZSpacingOptions(input=compared, max_lag=8))
+
+
+def test_a_gap_beyond_the_range_has_a_least_width_and_errors_hold_on_either_side(tmp_path):
+    long, z = series(41, 110, (96, 96))
+    kept = np.r_[:40, 65:110]
+    there, lines = found(tmp_path, long[kept], output=tmp_path / "z.csv")
+    gap = json.loads((tmp_path / "z.csv.json").read_text())["open_gaps"]
+    assert [of["sections"] for of in gap] == [[39, 40]]
+    assert 5 < gap[0]["at_least_sections"] <= z[65] - z[39]
+    assert any("39|40 (at least" in line and "hold between sections on the same side" in line for line in lines)
+    result, side = there.result, np.arange(85) >= 40
+    terms = np.stack([result.positions, side, ~side], axis=1).astype(float)
+    factors = np.linalg.lstsq(terms, z[kept], rcond=None)[0]
+    inside = np.abs(terms @ factors - z[kept]) < 1.96 * factors[0] * result.uncertainty
+    assert inside.mean() > 0.85
+    found(tmp_path, long[:60], output=tmp_path / "z.csv")
+    assert json.loads((tmp_path / "z.csv.json").read_text())["open_gaps"] == []

@@ -19,16 +19,30 @@ def series(seed, number=40, shape=(64, 64)):
     """Planes (n, rows, columns), float32 with noise, and their positions in mean spacings of 1."""
     rng = np.random.default_rng(seed)
     z = np.concatenate([[0], np.cumsum(rng.uniform(0.5, 1.5, number - 1))])
-    depth = int(z[-1] * 3) + 60
-    volume = np.zeros((depth, *shape), np.float32)
+    planes = _tissue(rng, z, shape)
+    return (planes + 0.2 * rng.standard_normal(planes.shape)).astype(np.float32), z
+
+
+def moving_border(seed, number, shape, finer):
+    """The same of two tissues: one that is so much finer along z, only there, grows over the planes from one side."""
+    rng = np.random.default_rng(seed)
+    z = np.concatenate([[0], np.cumsum(rng.uniform(0.5, 1.5, number - 1))])
+    first, second = _tissue(rng, z, shape), _tissue(rng, z, shape, finer)
+    covered = shape[1] * (0.1 + 0.8 * np.arange(number) / number)
+    planes = np.where(np.arange(shape[1]) < covered[:, None, None], second, first)
+    return (planes + 0.2 * rng.standard_normal(planes.shape)).astype(np.float32), z
+
+
+def _tissue(rng, z, shape, finer=1.0):
+    """Planes (n, rows, columns) of a texture at positions z, without noise."""
+    volume = np.zeros((int(z[-1] * 3) + 60, *shape), np.float32)
     for along, within, weight in _PARTS:
         part = rng.standard_normal(volume.shape, dtype=np.float32)
-        part = ndimage.gaussian_filter(part, (along, within, within), mode="wrap", truncate=3)
+        part = ndimage.gaussian_filter(part, (along / finer, within, within), mode="wrap", truncate=3)
         volume += weight * part / part.std()
     below = (z * 3).astype(int)
     share = (z * 3 - below)[:, None, None].astype(np.float32)
-    planes = volume[below] * (1 - share) + volume[below + 1] * share
-    return (planes + 0.2 * rng.standard_normal(planes.shape)).astype(np.float32), z
+    return volume[below] * (1 - share) + volume[below + 1] * share
 
 
 def rms(found, z):

@@ -12,8 +12,10 @@ from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.fit_report import fit_lines
 from gpustitch.sections.positions.state import Problem
-from gpustitch.sections.positions.trend import less_texture, taken_trend, verdict_on_trend
+from gpustitch.sections.texture.disagreement import Disagreement
+from gpustitch.sections.texture.trend import less_texture, less_unshared, taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
+from tests.sections.texture.patch_series import moving_border, patches_of
 
 pytestmark = pytest.mark.long
 
@@ -141,6 +143,40 @@ def test_what_goes_with_structures_within_the_planes_is_taken_out():
     for options in (EstimateOptions(assume="thickness"), EstimateOptions(compat=True)):
         found = estimate_positions(strip, options, in_plane_px=lengths)
         np.testing.assert_array_equal(found.positions, estimate_positions(strip, options).positions)
+
+
+def test_a_steady_trend_that_parts_do_not_share_is_taken_out():
+    truth, strip = textured(steady(120, 2.0, 8), 8)
+    even = np.linspace(0, truth[-1], 120)
+    patches = patches_of(even, 8, moving_border(), 2.0)
+    known = estimate_positions(strip, patches=patches)
+    assert known.assumed == "texture" and known.undecided and known.parts_ratio > 1.1
+    assert rms_error(known.positions, even) < 0.3 * rms_error(truth, even)
+    assert share_inside(truth, known, 1.96) > 0.85 and share_inside(even, known) > 0.85
+    assert any(line.startswith("parts of the sections differ, typically 1.") for line in fit_lines(known))
+    plain = estimate_positions(strip)
+    agreed = estimate_positions(strip, patches=patches_of(truth, 8))
+    assert agreed.parts_ratio == 1 and np.isnan(plain.parts_ratio)
+    np.testing.assert_array_equal(agreed.positions, plain.positions)
+    np.testing.assert_array_equal(agreed.uncertainty, plain.uncertainty)
+    for options in (EstimateOptions(assume="thickness"), EstimateOptions(compat=True)):
+        found = estimate_positions(strip, options, patches=patches)
+        np.testing.assert_array_equal(found.positions, estimate_positions(strip, options).positions)
+
+
+def test_a_trend_far_beyond_what_parts_differ_by_mostly_stays():
+    positions = np.cumsum(np.linspace(0.5, 1.5, 100))
+    seen = less_texture(positions, np.arange(100), None)
+    most, some = (less_unshared(seen, np.arange(100), Disagreement(1e-9, height)) for height in (0.3, 0.03))
+    assert np.diff(most.positions).std() < 0.05 and 0.2 < np.diff(some.positions).std() < 0.29
+    assert (most.doubt > some.doubt).all() and (some.doubt > 0).all()
+    # Where no trend is seen one may hide.
+    even = less_texture(np.arange(100.0), np.arange(100), None)
+    hidden = less_unshared(even, np.arange(100), Disagreement(1e-9, 0.2))
+    np.testing.assert_allclose(hidden.positions, np.arange(100), atol=1e-6)
+    assert (hidden.doubt > 0.3).all()
+    for parts in (None, Disagreement(1e-3, 0.2)):
+        assert not less_unshared(seen, np.arange(100), parts).is_texture
 
 
 def test_order_and_short_series_keep_their_positions():

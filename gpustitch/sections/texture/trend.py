@@ -11,11 +11,14 @@ hypotheses are kept:
 Planes themselves may tell more. Structures that become finer within the planes become finer across them too, as a rule,
 and that looks like thicker sections. So the part of the slow spacing that goes with their length is taken out first.
 How far both go together is fitted: blur in the planes, for one, changes lengths within them more than across.
+
+Parts of the planes may differ in their trends (:mod:`gpustitch.sections.texture.disagreement`), as where another tissue
+grows into view. All parts are cut equally thick, so a steady trend with which such differences come is one of texture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +26,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.model import EstimateOptions
-from gpustitch.sections.positions.curve import linear
+from gpustitch.sections.texture.curve import linear
+from gpustitch.sections.texture.disagreement import Disagreement
 
 # Sections of a stretch whose mean spacing is taken.
 STRETCH = 30
@@ -42,6 +46,12 @@ LEAST_LENGTH_PX = 1e-3
 # Greatest length over the least one from which on the texture changes. Measured in planes of 128 x 128 pixels: up to
 # 1.17 where it stays, 1.3 and more where blur grows to a pixel.
 CHANGES = 1.25
+# Product of probabilities below which differences of parts of the planes are no chance. Measured: 6e-4 and more where
+# textures stay, 2e-8 and less where borders of tissues move.
+CHANCE_OF_PARTS = 1e-5
+# A steady trend is one of texture if differences of parts are at least this part of it, measured: .6 and more. Where no
+# trend is seen, one of this part of the differences may be hidden.
+OF_TREND = 0.5
 # The positions with what is taken out lie at the end of the 90 % interval.
 _SIGMAS = 1.645
 
@@ -104,6 +114,9 @@ class Seen:
         Greatest length of structures over the least one; NaN if they are not known.
     is_texture
         Whether something was taken out.
+    parts_ratio
+        Ratio of the apparent spacings of parts of the planes along the series, typically: 1 if no more than chance
+        makes, NaN if that is not known.
     """
 
     positions: Floats
@@ -111,6 +124,7 @@ class Seen:
     doubt: Floats
     ratio: float
     is_texture: bool = False
+    parts_ratio: float = float("nan")
 
 
 def verdict_on_trend(positions: Floats, order: Integers, beyond_chance: bool, options: EstimateOptions) -> Verdict:
@@ -177,19 +191,50 @@ def less_texture(positions: Floats, order: Integers, in_plane_px: Floats | None)
     length = np.log(in_plane_px[order])
     between = (length[1:] + length[:-1]) / 2
     between -= between.mean()
-    spacing = np.diff(positions[order])
-    slow = np.log(slow_part(spacing))
+    slow = np.log(slow_part(np.diff(positions[order])))
     # Finer structures look like wider spacing, and never by more than they are finer.
     share = float(np.clip(-(slow @ between) / (between @ between), 0, 1))
-    if share == 0:
-        return as_found
-    even = spacing * np.exp(share * between)
+    return as_found if share == 0 else _less(as_found, order, -share * between)
+
+
+def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Seen:
+    """Take out of positions a steady trend that goes with differences between parts of the planes.
+
+    Parameters
+    ----------
+    seen
+        Positions so far.
+    order
+        The sections in order of position.
+    parts
+        How far parts of the planes differ; None if that is not known.
+    """
+    if parts is None:
+        return seen
+    height = parts.height if parts.chance < CHANCE_OF_PARTS else 0.0
+    seen = replace(seen, parts_ratio=float(np.exp(2 * height)))
+    if height == 0:
+        return seen
+    trend = np.log(_steady(np.diff(seen.positions[order])))
+    trend -= trend.mean()
+    share = min(1.0, height / (OF_TREND * max(float(trend.std()), _LEAST_MEAN)))
+    hidden = _less(seen, order, OF_TREND * height * np.sqrt(2) * np.cos(np.pi * _places(len(trend))))
+    taken = _less(seen, order, share * trend)
+    return replace(taken, doubt=np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2))))
+
+
+def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
+    """Positions less what makes the spacing wider by a texture whose logarithm is (n - 1,), and with doubt of it."""
+    positions = seen.positions
+    spacing = np.diff(positions[order])
+    even = spacing * np.exp(-texture)
     even *= spacing.sum() / even.sum()
-    without, scale = np.empty(n), np.empty(n)
+    without, scale = np.empty_like(positions), np.empty_like(positions)
     without[order] = positions[order[0]] + np.concatenate([[0], np.cumsum(even)])
-    scale[order] = np.exp(-share * (length - length.mean()))
+    scale[order] = np.exp(np.concatenate([texture[:1], (texture[1:] + texture[:-1]) / 2, texture[-1:]]))
     apart = np.abs(linear(positions, without) - without) / _SIGMAS
-    return Seen(without, scale, np.maximum(apart, np.sqrt(np.mean(apart**2))), ratio, True)
+    doubt = np.hypot(seen.doubt, np.maximum(apart, np.sqrt(np.mean(apart**2))))
+    return replace(seen, positions=without, scale=seen.scale * scale, doubt=doubt, is_texture=True)
 
 
 def spacing_ratio(positions: Floats, order: Integers) -> float:
@@ -221,11 +266,16 @@ def slow_part(spacing: Floats) -> Floats:
 
 def _steady(spacing: Floats) -> Floats:
     """The part of the slow spacing that changes steadily: the nearest sum of half waves, of its logarithm."""
-    place = np.pi * (np.arange(len(spacing)) + 0.5) / len(spacing)
-    waves = np.cos(np.arange(_STEADY + 1) * place[:, None])
+    waves = np.cos(np.pi * np.arange(_STEADY + 1) * _places(len(spacing))[:, None])
     slow = np.log(slow_part(spacing))
     steady: Floats = np.exp(waves @ np.linalg.lstsq(waves, slow, rcond=None)[0])
     return steady
+
+
+def _places(n: int) -> Floats:
+    """Middles of n equal parts of the stretch from 0 to 1."""
+    places: Floats = (np.arange(n) + 0.5) / n
+    return places
 
 
 def _without(spacing: Floats, order: Integers) -> tuple[Floats, Floats]:

@@ -1,0 +1,1 @@
+"""Does what sections show change along a series, as thickness does not?"""
