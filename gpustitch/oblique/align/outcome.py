@@ -151,11 +151,13 @@ def warnings_of(
     spacing: Spacing,
     stage_px: Mapping[str, PxZYX],
     windows: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+    moved_px: Mapping[tuple[str, str], PxZYX] | None = None,
 ) -> Iterator[str]:
     """What a person must know: tiles that lie where the stage puts them, and links that nothing confirms.
 
     ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``, ``windows`` how many
-    windows of each pair agree, and how many show the same thing elsewhere.
+    windows of each pair agree, and how many show the same thing elsewhere. ``moved_px`` says of pairs in which objects
+    have moved by how much (z, y, x).
     """
     if len(placement.origin_px) < 2:
         return
@@ -178,6 +180,15 @@ def warnings_of(
         yield (
             f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
             f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
+        )
+    if moved_px:
+        far = {
+            pair: max(abs(v) * um for v, um in zip(px, spacing.zyx_um, strict=True)) for pair, px in moved_px.items()
+        }
+        links = [f"{fixed} - {moving} ({um:.0f} um)" for (fixed, moving), um in far.items()]
+        yield (
+            f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to tile, "
+            f"or frames are lost. There what is between them joins the tiles: {_named(links)}"
         )
     unchecked = unchecked_links(placement, stage_px, spacing)
     if unchecked:

@@ -315,7 +315,7 @@ def _link(plan: AlignPlan, still: Still | None, pair: Pair, expected: Expected) 
     overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
     rng = np.random.default_rng(seed)
-    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still)
+    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still, may_move=True)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
@@ -382,7 +382,8 @@ def _tell(
     for note in notes_of(placement):
         progress.note(note)
     elsewhere = {pair: (count.agreeing, count.elsewhere) for pair, count in counts.items()}
-    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing), elsewhere):
+    moved = {pair: count.moved_px for pair, count in counts.items() if count.moved_px is not None}
+    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing), elsewhere, moved):
         progress.warn(warning)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))

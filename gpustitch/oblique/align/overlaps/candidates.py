@@ -102,7 +102,13 @@ class _Part:
 
 
 def find_candidates(
-    overlap: Overlap, reach_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
+    overlap: Overlap,
+    reach_px: ZYX,
+    sigma_um: float,
+    rng: np.random.Generator,
+    device: Device,
+    *,
+    is_quick: bool = False,
 ) -> Found:
     """Correlate what two tiles may share at all offsets within ``reach_px`` (z, y, x) of the assumed one.
 
@@ -122,9 +128,11 @@ def find_candidates(
         Chooses the parts of a large overlap.
     device
         Where it is computed.
+    is_quick
+        Whether finer bins are left out where the first ones leave the place open.
     """
     extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
-    base = _binning(overlap.fixed, sigma_um, extents)
+    base = structure_px(overlap.fixed, sigma_um, extents)
     # A peak is seen to be drawn out only in a map that reaches beyond it.
     first = _times(base, _FIRST_FACTOR, extents)
     z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, first, strict=True))
@@ -134,7 +142,7 @@ def find_candidates(
     while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
         factor -= 1
     found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
-    while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
+    while factor > 1 and not is_quick and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
@@ -152,29 +160,42 @@ def compared_bytes(extent_px: ZYX, reach_px: ZYX, itemsize: int) -> int:
     return max(3 * read * itemsize, _VOXEL_BYTES * max(plain, min(read, _MOST_VOXELS)))
 
 
-def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Settled | None:
-    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without binning.
+def settle(
+    overlap: Overlap,
+    near_px: ZYX,
+    sigma_um: float,
+    rng: np.random.Generator,
+    device: Device,
+    binning: ZYX = (1, 1, 1),
+) -> Settled | None:
+    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without bins or in fine ones.
 
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
     """
-    z, y, x = (sigma_um / um for um in overlap.fixed.spacing.zyx_um)
+    z, y, x = (sigma_um / um / n for um, n in zip(overlap.fixed.spacing.zyx_um, binning, strict=True))
     parts = list(_parts(overlap, near_px, rng))
-    found = _compared(overlap, parts, near_px, near_px, (1, 1, 1), device, (z, y, x))
+    found = _compared(overlap, parts, near_px, near_px, binning, device, (z, y, x))
     best = found.peaks[0] if found.peaks else None
-    if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
+    limits = zip(best.offset_px, overlap.offset, near_px, binning, strict=True) if best else ()
+    if best is None or any(abs(v - o) > n - k for v, o, n, k in limits):
         return None
-    n_px = _at_place(dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), (z, y, x), rng, device)
+    n_bins = _at_place(
+        dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), binning, (z, y, x), rng, device
+    )
     one_px = math.pi**1.5 * math.sqrt(float(np.prod(np.diag(best.spread))))
-    return Settled(best, max(1.0, n_px / max(one_px, 1.0)))
+    return Settled(best, max(1.0, n_bins * math.prod(binning) / max(one_px, 1.0)))
 
 
-def _at_place(overlap: Overlap, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device) -> float:
-    """How many voxels make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
+def _at_place(
+    overlap: Overlap, binning: ZYX, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device
+) -> float:
+    """How many bins make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
     total = squares = 0.0
     for part in _parts(overlap, (0, 0, 0), rng):
-        fixed, moving = _strips(overlap, part, (1, 1, 1), device, sigma)
+        fixed, moving = _strips(overlap, part, binning, device, sigma)
         with on(device):
-            products = fixed.voxels * moving.voxels
+            both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.voxels.shape, moving.voxels.shape, strict=True))
+            products = fixed.voxels[both] * moving.voxels[both]
             total += float(products.sum(dtype=np.float64))
             squares += float((products.astype(np.float64) ** 2).sum())
     return total**2 / squares if squares else 0.0
@@ -255,7 +276,7 @@ def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px
         yield _Part(here, there)
 
 
-def _binning(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
+def structure_px(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
     """Voxels that are about ``sigma_um`` long together; no more than a tile of these ``extents`` has."""
     z, y, x = (max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um)
     return _times((z, y, x), 1, extents)
