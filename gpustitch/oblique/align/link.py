@@ -14,10 +14,10 @@ from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions, xyz_text
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
-from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, Peak, find_candidates, settle, structure_px
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
-from gpustitch.oblique.align.overlaps.ground import Ground
+from gpustitch.oblique.align.overlaps.ground import find_ground
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
@@ -33,9 +33,8 @@ _SAME_CORRELATION = 0.8
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
-# What lies between objects is elsewhere than they are if it is off by so many bins, and then by so many voxels and
-# standard errors.
-_ELSEWHERE_BINS, _ELSEWHERE_PX, _ELSEWHERE_SIGMAS = 0.5, 1.0, 2.0
+# What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
+_OFF_PX, _OFF_SIGMAS = 1.0, 2.0
 # Least correlation for its standard error.
 _LEAST_CORRELATION = 0.1
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
@@ -54,7 +53,8 @@ class LinkCount:
     """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read.
 
     ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
-    ``moved_px`` (z, y, x) is how far objects that stand out lie from where what is between them has them.
+    ``moved_px`` (z, y, x) is how far objects that stand out lie from where what is between them has them;
+    ``by_objects_alone`` says that nothing between them tells.
     """
 
     sampled: int = 0
@@ -63,6 +63,7 @@ class LinkCount:
     n_bytes: int = 0
     elsewhere: int = 0
     moved_px: PxZYX | None = None
+    by_objects_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,41 +174,40 @@ class _Linking:
             candidates = ()
         if worth[0].confidence < TRUSTED:
             reason = self._nothing(found)
-        ground = self._ground(first) if self._may_move and not reason else None
-        if ground is None:
+        if reason or not self._may_move:
             return self._made(first, reason, candidates), first.count
+        return self._checked(first, candidates)
+
+    def _checked(self, first: _Refined, candidates: tuple[Candidate, ...]) -> tuple[Link, LinkCount]:
+        """The link, if what lies between objects does not contradict them; else the one that it makes."""
+        ground, is_told = self._ground(first)
+        if ground is None:
+            return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
         # Objects that have moved join no tiles, however well they fit.
         count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
-        if self._loose(ground, _LOOSEST_GROUND_PX):
-            return self._made(_Refined(), self._loose(ground, _LOOSEST_GROUND_PX), ()), count
+        loose = self._loose(ground, _LOOSEST_GROUND_PX)
+        if loose:
+            return self._made(_Refined(), loose, ()), count
         return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
 
-    def _ground(self, objects: _Refined) -> _Refined | None:
-        """Where what lies between objects fits, if that is not where the objects have it."""
+    def _ground(self, objects: _Refined) -> tuple[_Refined | None, bool]:
+        """Where what lies between objects fits, if that is not where the objects have it, and whether it tells."""
         sigma_um, device = self._options.sigma_um, self._workers.device
-        fixed, moving = self._overlap.fixed, self._overlap.moving
-        size = structure_px(fixed, sigma_um, [fixed.coverage.shape, moving.coverage.shape])
-        overlap = Overlap(Ground(fixed, size), Ground(moving, size), self._overlap.offset)
-        found = find_candidates(overlap, self._reach, sigma_um, self._rng, device, is_quick=True)
-        best = found.peaks[0] if found.peaks else None
-        if best is None or best.confidence < TRUSTED or best.is_drawn_out or self._stands_still(best, found.binning):
-            return None
+        found = find_ground(self._overlap, self._reach, sigma_um, self._rng, device, is_cleared=self._is_cleared)
         z, y, x = objects.offset_px
-        off = np.abs(np.subtract(best.offset_px, (z, y, x - self._shear * z)))
-        if (off <= _ELSEWHERE_BINS * np.array(found.binning)).all():
-            return None
-        place = nearest_voxel(best.offset_px)
-        ground = self._whole(dataclasses.replace(overlap, offset=place), _as_float(found.binning), size)
-        if ground is None:
-            return None
-        off = np.abs(np.subtract(ground.offset_px, objects.offset_px))
-        sure = _ELSEWHERE_PX + _ELSEWHERE_SIGMAS * np.hypot(ground.sigma_px, objects.sigma_px)
-        return ground if (off > sure).any() else None
-
-    def _stands_still(self, peak: Peak, binning: ZYX) -> bool:
-        """Whether a place may be that of what is left of a pattern of the camera."""
-        z, y, _ = np.abs(peak.offset_px) <= binning
-        return self._is_cleared and bool(z and y)
+        is_elsewhere = found.is_elsewhere((z, y, x - self._shear * z))
+        if found.peak is None or is_elsewhere == "no":
+            return None, found.peak is not None
+        overlap = dataclasses.replace(found.overlap, offset=nearest_voxel(found.peak.offset_px))
+        z_px, y_px, x_px = found.binning
+        ground = self._whole(overlap, (z_px, y_px, x_px), found.structure_px)
+        if is_elsewhere == "yes":
+            return ground or _Refined(self._in_grid(found.peak.offset_px), (z_px, y_px, x_px)), True
+        if ground is not None:
+            off = np.abs(np.subtract(ground.offset_px, objects.offset_px))
+            if (off > _OFF_PX + _OFF_SIGMAS * np.hypot(ground.sigma_px, objects.sigma_px)).any():
+                return ground, True
+        return None, True
 
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
@@ -360,11 +360,6 @@ class _Linking:
         (z, y, f), (mz, my, mf) = match.fixed_px, match.moving_px
         x = round(f + self._shear * z)
         return Match((z, y, x), (mz, my, mf + self._shear * mz + (x - f - self._shear * z)), match.correlation)
-
-
-def _as_float(zyx: ZYX) -> PxZYX:
-    z, y, x = zyx
-    return float(z), float(y), float(x)
 
 
 def _offset(match: Match) -> PxZYX:

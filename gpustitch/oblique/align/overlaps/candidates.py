@@ -70,6 +70,14 @@ class Peak:
     is_drawn_out: bool
     confidence: float
 
+    def odds_against(self, offset_px: PxZYX) -> float:
+        """Twice the natural logarithm of how much better this offset fits than another one near it, about."""
+        r = min(self.correlation, 0.9999)
+        off = np.subtract(offset_px, self.offset_px)
+        r_there = r * math.exp(-0.5 * float(off @ np.linalg.pinv(np.array(self.spread)) @ off))
+        n_independent = (self.height / math.atanh(r)) ** 2
+        return n_independent * math.log((1 - r_there**2) / (1 - r**2))
+
 
 @dataclass(frozen=True)
 class Settled:

@@ -5,15 +5,19 @@ Objects may float, sink or slide from tile to tile; what they lie in, the textur
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from gpustitch.array import Device
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
-from gpustitch.model.arrays import Bools, Floats32
+from gpustitch.model.arrays import Bools, Floats32, PxZYX
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates, structure_px
 from gpustitch.oblique.align.overlaps.strip import binned
+from gpustitch.oblique.align.points import Overlap
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # The level about a bin is interpolated between medians of blocks, so many bins long.
@@ -21,6 +25,9 @@ _BLOCK = 8
 # Bins that are off the level by so many standard deviations belong to objects, and so do the bins beside them.
 _STANDS_OUT = 3.0
 _ONE_BESIDE = np.ones((3, 3, 3), np.bool_)
+# A ground is elsewhere than objects if it is off by more than a bin, and fits by so much better where it is. It may be
+# elsewhere if it is off by more than this part of a bin.
+_BETTER, _DOUBTFUL_BINS = 40.0, 0.5
 
 
 class Ground:
@@ -65,9 +72,54 @@ def objects(bins: Floats32) -> Bools:
 
 
 def _level(bins: Floats32) -> Floats32:
-    whole = [(0, -n % _BLOCK) for n in bins.shape]
-    padded = np.pad(bins, whole, mode="symmetric")
+    """The level about each bin. What goes up or down to the ends goes on beyond them."""
+    beyond = [(0, -n % _BLOCK) for n in bins.shape]
+    padded = np.pad(bins, beyond, mode="reflect", reflect_type="odd")
     z, y, x = (n // _BLOCK for n in padded.shape)
     blocks = padded.reshape(z, _BLOCK, y, _BLOCK, x, _BLOCK).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, -1)
-    level: Floats32 = ndimage.zoom(np.median(blocks, axis=3), _BLOCK, order=1, mode="nearest", grid_mode=True)
-    return level[tuple(slice(0, n) for n in bins.shape)]
+    medians = np.pad(np.median(blocks, axis=3), 1, mode="reflect", reflect_type="odd")
+    level: Floats32 = ndimage.zoom(medians, _BLOCK, order=1, mode="nearest", grid_mode=True)
+    return level[tuple(slice(_BLOCK, _BLOCK + n) for n in bins.shape)]
+
+
+@dataclass(frozen=True)
+class GroundFound:
+    """Where the grounds of two tiles fit, if they tell.
+
+    ``overlap`` is that of the grounds, ``structure_px`` the size of the smallest structures, ``peak`` the one place, in
+    bins of ``binning``; None if there is none.
+    """
+
+    overlap: Overlap
+    structure_px: ZYX
+    binning: ZYX
+    peak: Peak | None
+
+    def is_elsewhere(self, offset_px: PxZYX) -> Literal["no", "perhaps", "yes"]:
+        """Whether the ground fits elsewhere than at an offset (z, y, x) at which objects fit."""
+        if self.peak is None:
+            return "no"
+        off = np.abs(np.subtract(self.peak.offset_px, offset_px)) / self.binning
+        if (off > 1).any() and self.peak.odds_against(offset_px) > _BETTER:
+            return "yes"
+        return "perhaps" if (off > _DOUBTFUL_BINS).any() else "no"
+
+
+def find_ground(
+    overlap: Overlap, reach_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device, *, is_cleared: bool
+) -> GroundFound:
+    """Where what two tiles show between objects fits as a whole, as :func:`find_candidates` does.
+
+    Where a pattern of the camera was taken away (``is_cleared``), what is left of it fits where the camera has not
+    moved, and tells nothing.
+    """
+    shapes = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
+    size = structure_px(overlap.fixed, sigma_um, shapes)
+    grounds = Overlap(Ground(overlap.fixed, size), Ground(overlap.moving, size), overlap.offset)
+    found = find_candidates(grounds, reach_px, sigma_um, rng, device, is_quick=True)
+    best = found.peaks[0] if found.peaks else None
+    if best is None or best.confidence < TRUSTED or best.is_drawn_out:
+        return GroundFound(grounds, size, found.binning, None)
+    z, y, _ = np.abs(best.offset_px) <= found.binning
+    stands_still = is_cleared and bool(z and y)
+    return GroundFound(grounds, size, found.binning, None if stands_still else best)
