@@ -200,7 +200,7 @@ class _Linking:
             return None, found.peak is not None
         overlap = dataclasses.replace(found.overlap, offset=nearest_voxel(found.peak.offset_px))
         z_px, y_px, x_px = found.binning
-        ground = self._whole(overlap, (z_px, y_px, x_px), found.structure_px)
+        ground = self._whole(overlap, (z_px, y_px, x_px), found.fine_px)
         if is_elsewhere == "yes":
             return ground or _Refined(self._in_grid(found.peak.offset_px), (z_px, y_px, x_px)), True
         if ground is not None:

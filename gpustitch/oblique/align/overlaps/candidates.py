@@ -27,6 +27,8 @@ _APART = 3
 # Parts of a large overlap that are compared, and how long they are on an axis, voxels.
 _PARTS = 4
 _LONGEST_PX = 192
+# The same for a quick look.
+_QUICK = (1, 128)
 # Bins are first so many times the smallest structure, on each axis, if that many voxels are left to transform. Only
 # where that leaves the place open, finer bins are tried, as long as there are no more voxels than that.
 _FIRST_FACTOR = 2
@@ -137,7 +139,7 @@ def find_candidates(
     device
         Where it is computed.
     is_quick
-        Whether finer bins are left out where the first ones leave the place open.
+        Whether a smaller part, one mirror image and the first bins are enough, whatever they leave open.
     """
     extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
     base = structure_px(overlap.fixed, sigma_um, extents)
@@ -145,11 +147,21 @@ def find_candidates(
     first = _times(base, _FIRST_FACTOR, extents)
     z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, first, strict=True))
     wide = z, y, x
-    parts = list(_parts(overlap, wide, rng))
+    parts = list(_parts(overlap, wide, rng, *(_QUICK if is_quick else ())))
     factor = _FIRST_FACTOR
-    while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
+    least = _LEAST_VOXELS / 8 if is_quick else _LEAST_VOXELS
+    while factor > 1 and _transformed(parts, wide, base) / factor**3 < least:
         factor -= 1
-    found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
+    found = _compared(
+        overlap,
+        parts,
+        wide,
+        reach_px,
+        _times(base, factor, extents),
+        device,
+        enough=_BEYOND_DOUBT,
+        n_mirrors=1 if is_quick else len(_MIRRORS),
+    )
     while factor > 1 and not is_quick and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
@@ -218,6 +230,7 @@ def _compared(
     device: Device,
     sigma: tuple[float, float, float] = (1.0, 1.0, 1.0),
     enough: float = math.inf,
+    n_mirrors: int = len(_MIRRORS),
 ) -> Found:
     """Correlate parts at one binning within ``wide_px``; peaks are those within ``reach_px``.
 
@@ -231,7 +244,7 @@ def _compared(
     low, high = _shifts(wide_px, binning)
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
     within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
-    images = [(), *_mirrors(parts, binning)]
+    images = [(), *_mirrors(parts, binning)[-n_mirrors:]]
     sums: list[list[Shared]] = [[] for _ in images]
     n_voxels = 0
     for part in parts:
@@ -263,14 +276,16 @@ def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
     return (-z, -y, -x), (z, y, x)
 
 
-def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px: int = _LONGEST_PX) -> Iterator[_Part]:
+def _parts(
+    overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, most: int = _PARTS, longest_px: int = _LONGEST_PX
+) -> Iterator[_Part]:
     """What may show the same: whole if it is short on every axis, else a few parts of it at random places."""
     fixed, moving = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
     whole = fixed.intersect(moving.shift(overlap.offset).pad(reach_px))
     if whole.is_empty:
         return
-    cut = [min(n, _LONGEST_PX) for n in whole.shape]
-    count = min(_PARTS, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
+    cut = [min(n, longest_px) for n in whole.shape]
+    count = min(most, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
     longest = int(np.argmax(whole.shape))
     # The first ones are far apart.
     for i in (*range(0, count, 2), *range(1, count, 2)):

@@ -5,6 +5,7 @@ Objects may float, sink or slide from tile to tile; what they lie in, the textur
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +25,6 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 _BLOCK = 8
 # Bins that are off the level by so many standard deviations belong to objects, and so do the bins beside them.
 _STANDS_OUT = 3.0
-_ONE_BESIDE = np.ones((3, 3, 3), np.bool_)
 # A ground is elsewhere than objects if it is off by more than a bin, and fits by so much better where it is. It may be
 # elsewhere if it is off by more than this part of a bin.
 _BETTER, _DOUBTFUL_BINS = 40.0, 0.5
@@ -68,7 +68,7 @@ def objects(bins: Floats32) -> Bools:
     off = bins - _level(bins)
     noise = MAD_TO_SIGMA * float(np.median(np.abs(off)))
     stands_out = np.abs(off) > _STANDS_OUT * noise
-    return np.asarray(ndimage.binary_dilation(stands_out, _ONE_BESIDE))
+    return np.asarray(ndimage.maximum_filter(stands_out.view(np.uint8), 3, mode="constant").view(np.bool_))
 
 
 def _level(bins: Floats32) -> Floats32:
@@ -77,21 +77,34 @@ def _level(bins: Floats32) -> Floats32:
     padded = np.pad(bins, beyond, mode="reflect", reflect_type="odd")
     z, y, x = (n // _BLOCK for n in padded.shape)
     blocks = padded.reshape(z, _BLOCK, y, _BLOCK, x, _BLOCK).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, -1)
-    medians = np.pad(np.median(blocks, axis=3), 1, mode="reflect", reflect_type="odd")
-    level: Floats32 = ndimage.zoom(medians, _BLOCK, order=1, mode="nearest", grid_mode=True)
-    return level[tuple(slice(_BLOCK, _BLOCK + n) for n in bins.shape)]
+    level: Floats32 = np.median(blocks, axis=3)
+    for axis, n in enumerate(bins.shape):
+        level = _between(level, axis, n)
+    return level
+
+
+def _between(medians: Floats32, axis: int, n: int) -> Floats32:
+    """``n`` bins along an axis, interpolated between the middles of blocks."""
+    last = medians.shape[axis] - 1
+    if not last:
+        return np.broadcast_to(medians, [n if k == axis else m for k, m in enumerate(medians.shape)])
+    place = (np.arange(n, dtype=np.float32) - (_BLOCK - 1) / 2) / _BLOCK
+    before = np.clip(np.floor(place), 0, last - 1).astype(np.int64)
+    part = (place - before).reshape([-1 if k == axis else 1 for k in range(3)])
+    here, there = (np.take(medians, before + k, axis=axis) for k in (0, 1))
+    return np.asarray(here + part * (there - here), np.float32)
 
 
 @dataclass(frozen=True)
 class GroundFound:
     """Where the grounds of two tiles fit, if they tell.
 
-    ``overlap`` is that of the grounds, ``structure_px`` the size of the smallest structures, ``peak`` the one place, in
-    bins of ``binning``; None if there is none.
+    ``overlap`` is that of the grounds, ``peak`` the one place, in bins of ``binning``; None if there is none.
+    ``fine_px`` are bins in which it can be settled.
     """
 
     overlap: Overlap
-    structure_px: ZYX
+    fine_px: ZYX
     binning: ZYX
     peak: Peak | None
 
@@ -117,9 +130,11 @@ def find_ground(
     size = structure_px(overlap.fixed, sigma_um, shapes)
     grounds = Overlap(Ground(overlap.fixed, size), Ground(overlap.moving, size), overlap.offset)
     found = find_candidates(grounds, reach_px, sigma_um, rng, device, is_quick=True)
+    # Masked voxels take several times the memory of others.
+    fine = size if math.prod(size) > 1 else found.binning
     best = found.peaks[0] if found.peaks else None
     if best is None or best.confidence < TRUSTED or best.is_drawn_out:
-        return GroundFound(grounds, size, found.binning, None)
+        return GroundFound(grounds, fine, found.binning, None)
     z, y, _ = np.abs(best.offset_px) <= found.binning
     stands_still = is_cleared and bool(z and y)
-    return GroundFound(grounds, size, found.binning, None if stands_still else best)
+    return GroundFound(grounds, fine, found.binning, None if stands_still else best)
