@@ -17,6 +17,7 @@ from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
+from gpustitch.oblique.align.overlaps.ground import find_ground
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
@@ -32,6 +33,8 @@ _SAME_CORRELATION = 0.8
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
+# What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
+_OFF_PX, _OFF_SIGMAS = 1.0, 2.0
 # Least correlation for its standard error.
 _LEAST_CORRELATION = 0.1
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
@@ -41,6 +44,8 @@ _UNSEARCHED_PART = 1 / 3
 _COARSE_BINS = 0.5
 # A place with a standard error above this, voxels, is none: the stage knows it as well.
 _LOOSEST_PX = 0.6
+# Where objects have moved, what is between them may know it as badly as the stage, and is right with this probability.
+_LOOSEST_GROUND_PX, _BY_GROUND = 3.0, 0.95
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class LinkCount:
     """How many points of an overlap were compared, how many correlated well enough, how many agreed; bytes read.
 
     ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
+    ``moved_px`` (z, y, x) is how far objects that stand out lie from where what is between them has them;
+    ``by_objects_alone`` says that nothing between them tells.
     """
 
     sampled: int = 0
@@ -55,6 +62,8 @@ class LinkCount:
     agreeing: int = 0
     n_bytes: int = 0
     elsewhere: int = 0
+    moved_px: PxZYX | None = None
+    by_objects_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ def link_tiles(
     rng: np.random.Generator,
     workers: Workers,
     still: Still | None = None,
+    *,
+    may_move: bool = False,
 ) -> tuple[Link, LinkCount]:
     """Find where the moving tile lies; the ``reason`` of a link says why it cannot be trusted.
 
@@ -101,13 +112,17 @@ def link_tiles(
         Threads and device.
     still
         What stands still in the camera's picture, along the sheet of both tiles; None for nothing.
+    may_move
+        Whether objects may have moved between the tiles, as debris does. Then what lies between them is asked too.
     """
     fixed, moving = Counted(overlap.fixed), Counted(overlap.moving)
     overlap = dataclasses.replace(overlap, fixed=fixed, moving=moving)
     if still is not None:
         first, second = (Cleared(v, half) for v, half in zip((fixed, moving), still.halves, strict=True))
         overlap = dataclasses.replace(overlap, fixed=first, moving=second)
-    link, count = _Linking(overlap, names, options, reach_px, rng, workers).link()
+    link, count = _Linking(
+        overlap, names, options, reach_px, rng, workers, may_move=may_move, is_cleared=still is not None
+    ).link()
     return link, dataclasses.replace(count, n_bytes=fixed.n_bytes + moving.n_bytes)
 
 
@@ -120,6 +135,9 @@ class _Linking:
         reach_px: ZYX,
         rng: np.random.Generator,
         workers: Workers,
+        *,
+        may_move: bool,
+        is_cleared: bool,
     ) -> None:
         fixed, moving = overlap.fixed, overlap.moving
         # Along the sheet an overlap is a box, if both sheets slant alike.
@@ -133,7 +151,7 @@ class _Linking:
         self._reach = (
             (reach_px[0], reach_px[1], math.ceil(reach_px[2] + shear * reach_px[0])) if any(reach_px) else reach_px
         )
-        self._stage = overlap.offset
+        self._stage, self._may_move, self._is_cleared = overlap.offset, may_move, is_cleared
 
     def link(self) -> tuple[Link, LinkCount]:
         if not any(self._reach):
@@ -156,7 +174,40 @@ class _Linking:
             candidates = ()
         if worth[0].confidence < TRUSTED:
             reason = self._nothing(found)
-        return self._made(first, reason, candidates), first.count
+        if reason or not self._may_move:
+            return self._made(first, reason, candidates), first.count
+        return self._checked(first, candidates)
+
+    def _checked(self, first: _Refined, candidates: tuple[Candidate, ...]) -> tuple[Link, LinkCount]:
+        """The link, if what lies between objects does not contradict them; else the one that it makes."""
+        ground, is_told = self._ground(first)
+        if ground is None:
+            return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
+        # Objects that have moved join no tiles, however well they fit.
+        count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
+        loose = self._loose(ground, _LOOSEST_GROUND_PX)
+        if loose:
+            return self._made(_Refined(), loose, ()), count
+        return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
+
+    def _ground(self, objects: _Refined) -> tuple[_Refined | None, bool]:
+        """Where what lies between objects fits, if that is not where the objects have it, and whether it tells."""
+        sigma_um, device = self._options.sigma_um, self._workers.device
+        found = find_ground(self._overlap, self._reach, sigma_um, self._rng, device, is_cleared=self._is_cleared)
+        z, y, x = objects.offset_px
+        is_elsewhere = found.is_elsewhere((z, y, x - self._shear * z))
+        if found.peak is None or is_elsewhere == "no":
+            return None, found.peak is not None
+        overlap = dataclasses.replace(found.overlap, offset=nearest_voxel(found.peak.offset_px))
+        z_px, y_px, x_px = found.binning
+        ground = self._whole(overlap, (z_px, y_px, x_px), found.fine_px)
+        if is_elsewhere == "yes":
+            return ground or _Refined(self._in_grid(found.peak.offset_px), (z_px, y_px, x_px)), True
+        if ground is not None:
+            off = np.abs(np.subtract(ground.offset_px, objects.offset_px))
+            if (off > _OFF_PX + _OFF_SIGMAS * np.hypot(ground.sigma_px, objects.sigma_px)).any():
+                return ground, True
+        return None, True
 
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
@@ -169,11 +220,15 @@ class _Linking:
                 refined = self._by_windows(closer, near_px)
         if refined.n_independent >= _FEW or self._options.window_px is not None:
             return refined
-        z, y, x = (math.ceil(n) + 1 for n in near_px)
-        overlap = dataclasses.replace(self._overlap, offset=place)
-        settled = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device)
+        whole = self._whole(dataclasses.replace(self._overlap, offset=place), near_px)
+        return refined if whole is None else dataclasses.replace(whole, count=refined.count)
+
+    def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1)) -> _Refined | None:
+        """The offset near the assumed one by the overlap as a whole."""
+        z, y, x = (math.ceil(n) + k for n, k in zip(near_px, binning, strict=True))
+        settled = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device, binning)
         if settled is None:
-            return refined
+            return None
         whole = settled.peak
         both = overlap.shared[0]
         middle = [(a + b - 1) // 2 for a, b in zip(both.start, both.stop, strict=True)]
@@ -183,13 +238,7 @@ class _Linking:
         r = min(max(whole.correlation, _LEAST_CORRELATION), 0.99)
         left = math.sqrt((1 - r**2) / settled.n_structures) / r
         z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
-        return _Refined(
-            self._in_grid(whole.offset_px),
-            (z_px, y_px, x_px),
-            matches=(match,),
-            n_independent=1.0,
-            count=refined.count,
-        )
+        return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
 
     def _by_windows(self, place: ZYX, near_px: PxZYX | None) -> _Refined:
         """Windows at a place: those that correlate and, if ``near_px`` (z, y, x) is given, lead near to it."""
@@ -249,9 +298,9 @@ class _Linking:
         z, y, x = (options.sigma_um / um for um in self._overlap.fixed.spacing.zyx_um)
         return Windows(options.window_px or options.largest_px, (z, y, x), options.border_px)
 
-    def _loose(self, refined: _Refined) -> str:
+    def _loose(self, refined: _Refined, loosest_px: float = _LOOSEST_PX) -> str:
         """Why a place is known too badly to be one."""
-        if max(refined.sigma_px) <= _LOOSEST_PX:
+        if max(refined.sigma_px) <= loosest_px:
             return ""
         return (
             f"what both tiles show tells the place only to +- {1.96 * max(refined.sigma_px):.1f} voxels (95 %): it is "

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from gpustitch.errors import AlignmentError
-from gpustitch.model import Link, Placement, Spacing
+from gpustitch.model import Link, Placement, Spacing, UmXYZ
 from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.align.link import LinkCount
 from gpustitch.oblique.align.report import UNKNOWN, sure_text
+from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.running.progress import listed
@@ -25,6 +27,10 @@ _TORN_LEAST, _TORN = 4, 0.2
 _FAR = 5
 # and not nearer than this: three times what two tiles differ by of which each is off by 5 um.
 _FAR_UM = 20.0
+# A stage errs by so many um, or by what is stated. Links that say more than so many times that are said.
+_STAGE_UM, _IMPLAUSIBLE = 5.0, 2.5
+# Prior standard deviation of each entry of the affine map between camera and stage.
+_AFFINE = 0.01
 
 
 def check_linked(placement: Placement, *, allow_unaligned: bool) -> None:
@@ -131,8 +137,11 @@ def sure_tiles_text(placement: Placement, spacing: Spacing) -> str:
     )
 
 
-def notes_of(placement: Placement) -> Iterator[str]:
-    """What a person should see of the links, a line for each problem and not for each link."""
+def notes_of(placement: Placement, counts: Mapping[tuple[str, str], LinkCount] | None = None) -> Iterator[str]:
+    """What a person should see of the links, a line for each problem and not for each link.
+
+    ``counts`` says of each pair whether nothing but objects tells where its tiles lie.
+    """
     alike: dict[str, list[Link]] = {}
     for link in placement.links:
         if link.reason:
@@ -144,18 +153,27 @@ def notes_of(placement: Placement) -> Iterator[str]:
     unchecked = [name for name, support in placement.support.items() if support == "link"]
     if unchecked:
         yield f"{len(unchecked)} tiles hang on links that close no loop, nothing checks them: {_named(unchecked)}"
+    accepted = [(link.fixed, link.moving) for link in placement.links if not link.reason]
+    by_objects = [pair for pair in accepted if counts and counts[pair].by_objects_alone]
+    if by_objects:
+        pairs = _named([f"{fixed} - {moving}" for fixed, moving in by_objects])
+        yield (
+            f"in {len(by_objects)} overlaps only objects tell where tiles lie, nothing between them: if all moved "
+            f"together, nothing shows it: {pairs}"
+        )
 
 
 def warnings_of(
     placement: Placement,
     spacing: Spacing,
     stage_px: Mapping[str, PxZYX],
-    windows: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+    counts: Mapping[tuple[str, str], LinkCount] | None = None,
+    stage_repeatability_um: float | None = None,
 ) -> Iterator[str]:
     """What a person must know: tiles that lie where the stage puts them, and links that nothing confirms.
 
-    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``, ``windows`` how many
-    windows of each pair agree, and how many show the same thing elsewhere.
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``, ``counts`` what windows of
+    each pair say, and whether objects have moved there.
     """
     if len(placement.origin_px) < 2:
         return
@@ -172,12 +190,28 @@ def warnings_of(
     if len(islands) > 1:
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
-    torn = torn_links(placement, windows or {})
+    torn = torn_links(placement, counts or {})
     if torn:
         links = [f"{fixed} - {moving} ({n} of {of})" for (fixed, moving), (n, of) in torn.items()]
         yield (
             f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
             f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
+        )
+    moved = moved_objects_um(counts or {}, spacing)
+    if moved:
+        links = [f"{fixed} - {moving} ({max(map(abs, um)):.0f} um)" for (fixed, moving), um in moved.items()]
+        yield (
+            f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
+            f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
+        )
+    off_um = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
+    usual_um = _STAGE_UM if stage_repeatability_um is None else stage_repeatability_um
+    if max(off_um) > _IMPLAUSIBLE * usual_um:
+        z, y, x = off_um
+        yield (
+            f"links say that the stage errs by {x:.1f}, {y:.1f}, {z:.1f} um (x, y, z), more than {_IMPLAUSIBLE:g} "
+            f"times {usual_um:g} um (`stage_repeatability_um`). If it is better than that, overlaps show what moved "
+            "from tile to tile (debris), or voxel size or step are wrong"
         )
     unchecked = unchecked_links(placement, stage_px, spacing)
     if unchecked:
@@ -189,19 +223,54 @@ def warnings_of(
 
 
 def torn_links(
-    placement: Placement, windows: Mapping[tuple[str, str], tuple[int, int]]
+    placement: Placement, counts: Mapping[tuple[str, str], LinkCount]
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """Accepted links of overlaps with parts that lie elsewhere: how many windows agree, and of how many.
-
-    ``windows`` holds for each pair how many windows agree, and how many show the same thing elsewhere.
-    """
+    """Accepted links of overlaps with parts that lie elsewhere: how many windows agree, and of how many."""
     pairs = [(link.fixed, link.moving) for link in placement.links if not link.reason]
-    counts = {pair: windows.get(pair, (0, 0)) for pair in pairs}
+    found = {pair: counts.get(pair, LinkCount()) for pair in pairs}
     return {
-        pair: (agreeing, agreeing + elsewhere)
-        for pair, (agreeing, elsewhere) in counts.items()
-        if elsewhere >= _TORN_LEAST and elsewhere > _TORN * (agreeing + elsewhere)
+        pair: (of.agreeing, of.agreeing + of.elsewhere)
+        for pair, of in found.items()
+        if of.elsewhere >= _TORN_LEAST and of.elsewhere > _TORN * (of.agreeing + of.elsewhere)
     }
+
+
+def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spacing) -> dict[tuple[str, str], UmXYZ]:
+    """How far objects have moved (x, y, z) in the overlaps in which they have."""
+    found = {}
+    for pair, count in counts.items():
+        if count.moved_px is not None:
+            z, y, x = (px * um for px, um in zip(count.moved_px, spacing.zyx_um, strict=True))
+            found[pair] = x, y, z
+    return found
+
+
+def stage_disagreement_um(
+    placement: Placement,
+    stage_px: Mapping[str, PxZYX],
+    spacing: Spacing,
+    stage_repeatability_um: float | None = None,
+) -> tuple[float, float, float]:
+    """What links say that a tile is off the stage's position by, rms (z, y, x), um.
+
+    Camera and stage may be turned, scaled or slanted against each other by a percent or so: that is left out. So is
+    what links leave open. ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    """
+    links = [link for link in placement.links if not link.reason]
+    um = np.array(spacing.zyx_um)
+    told, solved = (
+        np.array([np.subtract(px[k.moving], px[k.fixed]) for k in links]).reshape(-1, 3) * um
+        for px in (stage_px, placement.origin_px)
+    )
+    off = solved - told
+    usual = _STAGE_UM if stage_repeatability_um is None else max(stage_repeatability_um, 1e-3)
+    # Two tiles differ by the errors of both.
+    normal = told.T @ told + np.eye(3) * (2 * usual**2 / _AFFINE**2)
+    left = off - told @ np.linalg.solve(normal, told.T @ off)
+    open_um = np.array([link_sigma(k) for k in links]).reshape(-1, 3) * um
+    squares = (left**2 - open_um**2).sum(axis=0) / (2 * max(1, len(links)))
+    z, y, x = np.sqrt(np.maximum(squares, 0)).tolist()
+    return z, y, x
 
 
 def unchecked_links(

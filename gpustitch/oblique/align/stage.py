@@ -24,6 +24,7 @@ from gpustitch.oblique.align.outcome import (
     check_linked,
     check_measured,
     links_text,
+    moved_objects_um,
     notes_of,
     read_text,
     still_text,
@@ -232,6 +233,7 @@ def run(plan: AlignPlan, progress: Progress = SILENT) -> AlignResult:
         "bytes_read": n_bytes,
         "bytes_of_tiles": of_bytes,
         "camera_pattern": still.share if still else 0.0,
+        "moved_objects": [[*pair, *um] for pair, um in moved_objects_um(counts, spacing).items()],
     }
     check_linked(placement, allow_unaligned=options.allow_unaligned)
     check_measured(options.y_size, voxel_size.estimate_um is not None)
@@ -300,6 +302,9 @@ def _link_again(
     again = expected_again(placement, more_slant(tile, spacing), plan.options.matching, tile.coverage.shear)
     any_new = False
     for pair, expected in again.items():
+        if counts[pair].moved_px is not None:
+            # Near where objects are, they alone would be found.
+            continue
         link, count = _link(plan, still, pair, expected)
         n_bytes = counts[pair].n_bytes + count.n_bytes
         if not link.reason:
@@ -315,7 +320,7 @@ def _link(plan: AlignPlan, still: Still | None, pair: Pair, expected: Expected) 
     overlap = Overlap(fixed, moving, expected.offset_px)
     workers = Workers(plan.n_workers, plan.device)
     rng = np.random.default_rng(seed)
-    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still)
+    return link_tiles(overlap, pair, options.matching, expected.reach_px, rng, workers, still, may_move=True)
 
 
 def _solve(plan: AlignPlan, links: Sequence[Link]) -> tuple[Placement, VoxelSize, Spacing]:
@@ -379,10 +384,10 @@ def _tell(
     voxel_size: VoxelSize,
     spacing: Spacing,
 ) -> None:
-    for note in notes_of(placement):
+    stage_px, repeatability_um = _nominal(plan.options, plan.mosaic, spacing), plan.options.stage_repeatability_um
+    for note in notes_of(placement, counts):
         progress.note(note)
-    elsewhere = {pair: (count.agreeing, count.elsewhere) for pair, count in counts.items()}
-    for warning in warnings_of(placement, spacing, _nominal(plan.options, plan.mosaic, spacing), elsewhere):
+    for warning in warnings_of(placement, spacing, stage_px, counts, repeatability_um):
         progress.warn(warning)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))

@@ -105,3 +105,50 @@ def test_windows_that_agree_on_another_place_are_counted(moved: tuple[int, int, 
 def test_an_overlap_in_one_piece_has_none_elsewhere(seed: int) -> None:
     count, link = torn(seed, (0, 0, 0), 0.0)
     assert not link.reason and not count.elsewhere and count.agreeing == 20
+
+
+def with_debris(
+    seed: int, moved: tuple[int, int, int], texture: float = 60.0, debris: float = 3e4
+) -> tuple[LinkCount, Link]:
+    """The link of two tiles of one texture, (2, 40, 6) apart, with debris that moves by ``moved`` between them."""
+    rng, shape, true = np.random.default_rng(seed), (44, 60, 140), np.array([2, 40, 6])
+    whole = ndimage.gaussian_filter(rng.standard_normal((56, 110, 160), np.float32), 3)
+    whole = np.maximum(300 + texture * whole / whole.std(), 30)
+    objects = np.zeros((76, 130, 180), np.float32)
+    objects[tuple(rng.integers(0, n, 600) for n in objects.shape)] = debris * rng.lognormal(0, 0.5, 600)
+    objects = ndimage.gaussian_filter(objects, 1.7)
+    volumes = []
+    for start, way in (((0, 0, 0), (0, 0, 0)), (true, moved)):
+        seen, there = (
+            image[tuple(slice(a, a + n) for a, n in zip(at, shape, strict=True))]
+            for image, at in ((whole, start), (objects, np.add(start, 10) - way))
+        )
+        volumes.append(ArrayVolume(rng.poisson(seen + there).astype(np.uint16), SPACING))
+    overlap, rng = Overlap(*volumes, (0, 38, 4)), np.random.default_rng(seed)
+    link, count = link_tiles(overlap, ("a", "b"), MatchOptions(), (12, 12, 12), rng, Workers(1, CPU), may_move=True)
+    return count, link
+
+
+@pytest.mark.parametrize("moved", [(0, 6, 0), (-6, 0, 3), (4, -4, -5)])
+@pytest.mark.parametrize(("texture", "debris"), [(10.0, 3e4), (60.0, 2e5)])
+def test_debris_that_moved_joins_no_tiles(moved: tuple[int, int, int], texture: float, debris: float) -> None:
+    """It is brighter than all else, and alone would put the tile elsewhere without any doubt."""
+    count, link = with_debris(3, moved, texture, debris)
+    assert not link.reason
+    assert np.abs(np.subtract(link.offset_px, (2, 40, 6))).max() < 0.8
+    assert (np.abs(np.subtract(link.offset_px, (2, 40, 6))) < 3 * np.array(link.sigma_px)).all()
+    assert count.moved_px is not None
+    # Debris that moves on has the second tile seem to lie further back.
+    np.testing.assert_allclose(count.moved_px, np.negative(moved), atol=1.2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_that_stay_are_believed(seed: int) -> None:
+    count, link = with_debris(seed, (0, 0, 0))
+    assert not link.reason and count.moved_px is None and not count.by_objects_alone
+    assert np.abs(np.subtract(link.offset_px, (2, 40, 6))).max() < 0.1
+
+
+def test_overlaps_of_objects_alone_are_known() -> None:
+    count, link = with_debris(5, (0, 5, 0), texture=0.0)
+    assert not link.reason and count.moved_px is None and count.by_objects_alone

@@ -17,11 +17,13 @@ from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, Placement, Support
 from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import LinkCount
 from gpustitch.oblique.align.outcome import (
     check_linked,
     check_measured,
     links_text,
     notes_of,
+    stage_disagreement_um,
     sure_tiles_text,
     voxel_size_text,
     warnings_of,
@@ -244,6 +246,53 @@ def test_no_mosaic_with_tiles_that_show_nothing_is_stitched_in_silence(
 def test_overlaps_with_parts_elsewhere_are_told(agreeing: int, elsewhere: int, is_told: bool) -> None:
     placed = placement(3, {(0, 1): "", (1, 2): "", (0, 2): "no"})
     windows = {("0", "1"): (20, 0), ("1", "2"): (agreeing, elsewhere), ("0", "2"): (4, 16)}
-    said = " ".join(warnings_of(placed, SPACING, placed.origin_px, windows))
+    counts = {pair: LinkCount(agreeing=n, elsewhere=m) for pair, (n, m) in windows.items()}
+    said = " ".join(warnings_of(placed, SPACING, placed.origin_px, counts))
     assert (f"1 - 2 ({agreeing} of {agreeing + elsewhere})" in said) == is_told
     assert "0 - 1 (" not in said and "0 - 2 (" not in said
+
+
+def placed_off(off_um: np.ndarray, n_rows: int = 3) -> tuple[Placement, dict[str, tuple[float, float, float]]]:
+    """Tiles of a grid that lie ``off_um`` (n, 3) from where the stage puts them, linked to their neighbours."""
+    places = np.array([(0, y, x) for y in range(n_rows) for x in range(3)])
+    stage = places * [0, 200, 300] / np.array(SPACING.zyx_um)
+    true = stage + off_um / SPACING.zyx_um
+    pairs = [(a, b) for a in range(len(places)) for b in range(a) if np.abs(places[a] - places[b]).sum() == 1]
+    placed = placement(len(places), dict.fromkeys(pairs, ""))
+    at, told = ({str(i): tuple(p) for i, p in enumerate(px.tolist())} for px in (true, stage))
+    return dataclasses.replace(placed, origin_px=at), told
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), um=st.floats(0.5, 40), turned=st.floats(-0.01, 0.01))
+def test_what_links_say_of_the_stage_is_its_error_and_not_how_the_camera_is_turned(seed, um, turned) -> None:
+    rng = np.random.default_rng(seed)
+    off = rng.normal(size=(9, 3)) * um
+    placed, told = placed_off(off)
+    found = np.array(stage_disagreement_um(placed, told, SPACING, um))
+    apart = np.array([off[int(k.moving)] - off[int(k.fixed)] for k in placed.links])
+    rms = np.sqrt(np.square(apart).mean(axis=0) / 2)
+    # The map takes up a part of it, and the errors of the links themselves.
+    assert (found <= rms).all() and (found > 0.5 * rms - 0.1).all()
+    places = np.array([told[str(i)] for i in range(9)]) * SPACING.zyx_um
+    also = placed_off(off + turned * places[:, [1, 2, 0]])[0]
+    np.testing.assert_allclose(stage_disagreement_um(also, told, SPACING, um), found, atol=0.35 * um + 0.3)
+
+
+@pytest.mark.parametrize(
+    ("um", "stated_um", "is_told"), [(4.0, None, False), (20.0, None, True), (4.0, 1.0, True), (20.0, 15.0, False)]
+)
+def test_links_that_contradict_the_stage_are_told(um: float, stated_um: float | None, is_told: bool) -> None:
+    for seed in range(5):
+        placed, told = placed_off(np.random.default_rng(seed).normal(size=(9, 3)) * um)
+        said = " ".join(warnings_of(placed, SPACING, told, stage_repeatability_um=stated_um))
+        assert ("the stage errs by" in said) == is_told
+
+
+def test_objects_that_moved_are_told_and_those_that_nothing_checks() -> None:
+    placed = placement(3, {(0, 1): "", (1, 2): ""})
+    counts = {("0", "1"): LinkCount(moved_px=(1.0, -6.0, 2.0)), ("1", "2"): LinkCount(by_objects_alone=True)}
+    said = " ".join(warnings_of(placed, SPACING, placed.origin_px, counts))
+    assert f"0 - 1 ({6 * SPACING.y_um:.0f} um)" in said and "debris" in said and "1 - 2" not in said
+    noted = " ".join(notes_of(placed, counts))
+    assert "1 - 2" in noted and "0 - 1" not in noted and "only objects" in noted

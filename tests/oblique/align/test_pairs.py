@@ -64,9 +64,9 @@ def test_a_second_look_links_what_the_first_did_not(monkeypatch: pytest.MonkeyPa
     asked: list[tuple[tuple[str, str], Expected]] = []
     link_tiles = align.link_tiles
 
-    def first_fails(overlap, names, options, reach, *others):
+    def first_fails(overlap, names, options, reach, *others, **more):
         asked.append((names, Expected(overlap.offset, reach)))
-        link, count = link_tiles(overlap, names, options, reach, *others)
+        link, count = link_tiles(overlap, names, options, reach, *others, **more)
         is_first = len(asked) == 1
         return (Link(*names, link.offset_px, (0, 0, 0), (), "no place stands out") if is_first else link), count
 

@@ -27,6 +27,8 @@ _APART = 3
 # Parts of a large overlap that are compared, and how long they are on an axis, voxels.
 _PARTS = 4
 _LONGEST_PX = 192
+# The same for a quick look.
+_QUICK = (1, 128)
 # Bins are first so many times the smallest structure, on each axis, if that many voxels are left to transform. Only
 # where that leaves the place open, finer bins are tried, as long as there are no more voxels than that.
 _FIRST_FACTOR = 2
@@ -70,6 +72,14 @@ class Peak:
     is_drawn_out: bool
     confidence: float
 
+    def odds_against(self, offset_px: PxZYX) -> float:
+        """Twice the natural logarithm of how much better this offset fits than another one near it, about."""
+        r = min(self.correlation, 0.9999)
+        off = np.subtract(offset_px, self.offset_px)
+        r_there = r * math.exp(-0.5 * float(off @ np.linalg.pinv(np.array(self.spread)) @ off))
+        n_independent = (self.height / math.atanh(r)) ** 2
+        return n_independent * math.log((1 - r_there**2) / (1 - r**2))
+
 
 @dataclass(frozen=True)
 class Settled:
@@ -102,7 +112,13 @@ class _Part:
 
 
 def find_candidates(
-    overlap: Overlap, reach_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device
+    overlap: Overlap,
+    reach_px: ZYX,
+    sigma_um: float,
+    rng: np.random.Generator,
+    device: Device,
+    *,
+    is_quick: bool = False,
 ) -> Found:
     """Correlate what two tiles may share at all offsets within ``reach_px`` (z, y, x) of the assumed one.
 
@@ -122,19 +138,31 @@ def find_candidates(
         Chooses the parts of a large overlap.
     device
         Where it is computed.
+    is_quick
+        Whether a smaller part, one mirror image and the first bins are enough, whatever they leave open.
     """
     extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
-    base = _binning(overlap.fixed, sigma_um, extents)
+    base = structure_px(overlap.fixed, sigma_um, extents)
     # A peak is seen to be drawn out only in a map that reaches beyond it.
     first = _times(base, _FIRST_FACTOR, extents)
     z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, first, strict=True))
     wide = z, y, x
-    parts = list(_parts(overlap, wide, rng))
+    parts = list(_parts(overlap, wide, rng, *(_QUICK if is_quick else ())))
     factor = _FIRST_FACTOR
-    while factor > 1 and _transformed(parts, wide, base) / factor**3 < _LEAST_VOXELS:
+    least = _LEAST_VOXELS / 8 if is_quick else _LEAST_VOXELS
+    while factor > 1 and _transformed(parts, wide, base) / factor**3 < least:
         factor -= 1
-    found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
-    while factor > 1 and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
+    found = _compared(
+        overlap,
+        parts,
+        wide,
+        reach_px,
+        _times(base, factor, extents),
+        device,
+        enough=_BEYOND_DOUBT,
+        n_mirrors=1 if is_quick else len(_MIRRORS),
+    )
+    while factor > 1 and not is_quick and not (found.peaks and found.peaks[0].confidence >= TRUSTED):
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
@@ -152,29 +180,42 @@ def compared_bytes(extent_px: ZYX, reach_px: ZYX, itemsize: int) -> int:
     return max(3 * read * itemsize, _VOXEL_BYTES * max(plain, min(read, _MOST_VOXELS)))
 
 
-def settle(overlap: Overlap, near_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device) -> Settled | None:
-    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without binning.
+def settle(
+    overlap: Overlap,
+    near_px: ZYX,
+    sigma_um: float,
+    rng: np.random.Generator,
+    device: Device,
+    binning: ZYX = (1, 1, 1),
+) -> Settled | None:
+    """The best place within ``near_px`` voxels (z, y, x) of the assumed offset, without bins or in fine ones.
 
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
     """
-    z, y, x = (sigma_um / um for um in overlap.fixed.spacing.zyx_um)
+    z, y, x = (sigma_um / um / n for um, n in zip(overlap.fixed.spacing.zyx_um, binning, strict=True))
     parts = list(_parts(overlap, near_px, rng))
-    found = _compared(overlap, parts, near_px, near_px, (1, 1, 1), device, (z, y, x))
+    found = _compared(overlap, parts, near_px, near_px, binning, device, (z, y, x))
     best = found.peaks[0] if found.peaks else None
-    if best is None or any(abs(v - o) > n - 1 for v, o, n in zip(best.offset_px, overlap.offset, near_px, strict=True)):
+    limits = zip(best.offset_px, overlap.offset, near_px, binning, strict=True) if best else ()
+    if best is None or any(abs(v - o) > n - k for v, o, n, k in limits):
         return None
-    n_px = _at_place(dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), (z, y, x), rng, device)
+    n_bins = _at_place(
+        dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), binning, (z, y, x), rng, device
+    )
     one_px = math.pi**1.5 * math.sqrt(float(np.prod(np.diag(best.spread))))
-    return Settled(best, max(1.0, n_px / max(one_px, 1.0)))
+    return Settled(best, max(1.0, n_bins * math.prod(binning) / max(one_px, 1.0)))
 
 
-def _at_place(overlap: Overlap, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device) -> float:
-    """How many voxels make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
+def _at_place(
+    overlap: Overlap, binning: ZYX, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device
+) -> float:
+    """How many bins make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
     total = squares = 0.0
     for part in _parts(overlap, (0, 0, 0), rng):
-        fixed, moving = _strips(overlap, part, (1, 1, 1), device, sigma)
+        fixed, moving = _strips(overlap, part, binning, device, sigma)
         with on(device):
-            products = fixed.voxels * moving.voxels
+            both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.voxels.shape, moving.voxels.shape, strict=True))
+            products = fixed.voxels[both] * moving.voxels[both]
             total += float(products.sum(dtype=np.float64))
             squares += float((products.astype(np.float64) ** 2).sum())
     return total**2 / squares if squares else 0.0
@@ -189,6 +230,7 @@ def _compared(
     device: Device,
     sigma: tuple[float, float, float] = (1.0, 1.0, 1.0),
     enough: float = math.inf,
+    n_mirrors: int = len(_MIRRORS),
 ) -> Found:
     """Correlate parts at one binning within ``wide_px``; peaks are those within ``reach_px``.
 
@@ -202,7 +244,7 @@ def _compared(
     low, high = _shifts(wide_px, binning)
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
     within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
-    images = [(), *_mirrors(parts, binning)]
+    images = [(), *_mirrors(parts, binning)[-n_mirrors:]]
     sums: list[list[Shared]] = [[] for _ in images]
     n_voxels = 0
     for part in parts:
@@ -234,14 +276,16 @@ def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
     return (-z, -y, -x), (z, y, x)
 
 
-def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px: int = _LONGEST_PX) -> Iterator[_Part]:
+def _parts(
+    overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, most: int = _PARTS, longest_px: int = _LONGEST_PX
+) -> Iterator[_Part]:
     """What may show the same: whole if it is short on every axis, else a few parts of it at random places."""
     fixed, moving = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
     whole = fixed.intersect(moving.shift(overlap.offset).pad(reach_px))
     if whole.is_empty:
         return
-    cut = [min(n, _LONGEST_PX) for n in whole.shape]
-    count = min(_PARTS, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
+    cut = [min(n, longest_px) for n in whole.shape]
+    count = min(most, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
     longest = int(np.argmax(whole.shape))
     # The first ones are far apart.
     for i in (*range(0, count, 2), *range(1, count, 2)):
@@ -255,7 +299,7 @@ def _parts(overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, longest_px
         yield _Part(here, there)
 
 
-def _binning(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
+def structure_px(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
     """Voxels that are about ``sigma_um`` long together; no more than a tile of these ``extents`` has."""
     z, y, x = (max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um)
     return _times((z, y, x), 1, extents)

@@ -16,6 +16,7 @@ from gpustitch.ops.smooth import smooth
 _WIDE = 4.0
 # Part of a binned voxel that must be covered.
 _COVERED = 0.5
+_ALL = np.ones((1, 1, 1), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,30 @@ def read_strip(
     """Read a box of a tile, bin it, and keep what is neither noise nor shading.
 
     That is the difference of two Gaussians, of ``sigma`` and four times as many binned voxels (z, y, x), over voxels
-    that are covered and finite.
+    that are covered and finite. Means that the volume makes itself count if they are finite.
     """
     sigmas = (sigma, tuple(_WIDE * s for s in sigma))
     means = getattr(volume, "read_means", None)
     voxels = volume.read(box) if means is None else means(box, binning)
     covered = _covered(volume, box)
-    if means is None and voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
-        voxels, covered = np.where(finite, voxels, 0), covered & finite
+    finite = np.isfinite(voxels) if voxels.dtype.kind == "f" else _ALL
+    if not finite.all():
+        voxels = np.where(finite, voxels, 0)
+        if means is None:
+            covered, finite = covered & finite, _ALL
     with on(device):
         image = to_device(voxels, device)
         if means is None:
-            image = _binned(image, binning)
+            image = binned(image, binning)
         xp = namespace(image)
-        if covered.all():
+        if covered.all() and finite.all():
             # Without a common level little is lost to rounding, and of one level nothing is left.
             image -= image.mean(dtype=xp.float64).astype(xp.float32)
             narrow, wide = (smooth(image, s) for s in sigmas)
             return Strip(narrow - wide, None, box.start, binning)
-        weight = _binned(to_device(covered, device), [min(n, m) for n, m in zip(binning, covered.shape, strict=True)])
+        weight = binned(to_device(covered, device), [min(n, m) for n, m in zip(binning, covered.shape, strict=True)])
+        if not finite.all():
+            weight = weight * to_device(finite, device)
         n_covered = float(weight.sum()) * (image.size / weight.size)
         image -= (image.sum(dtype=xp.float64) / max(1.0, n_covered)).astype(xp.float32) * weight
         narrow, wide = (smooth(image, s) / xp.maximum(smooth(weight, s), 1e-3) for s in sigmas)
@@ -74,7 +80,7 @@ def _covered(volume: Volume, box: Box) -> npt.NDArray[np.bool_]:
     return coverage.mask(box)
 
 
-def _binned(voxels: Array, binning: Sequence[int]) -> Array:
+def binned(voxels: Array, binning: Sequence[int]) -> Array:
     """Means over bins, float32; what is left at the ends of the axes is cut off."""
     for axis, n in enumerate(binning):
         voxels = sums_of_bins(voxels, axis, n) / np.float32(n)

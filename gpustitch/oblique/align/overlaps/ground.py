@@ -1,0 +1,140 @@
+"""The ground of a tile: what it shows between objects that stand out.
+
+Objects may float, sink or slide from tile to tile; what they lie in, the texture of the specimen, does not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from gpustitch.array import Device
+from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
+from gpustitch.model.arrays import Bools, Floats32, PxZYX
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates, structure_px
+from gpustitch.oblique.align.overlaps.strip import binned
+from gpustitch.oblique.align.points import Overlap
+from gpustitch.ops.robust import MAD_TO_SIGMA
+
+# The level about a bin is interpolated between medians of blocks, so many bins long.
+_BLOCK = 8
+# Bins that are off the level by so many standard deviations belong to objects, and so do the bins beside them.
+_STANDS_OUT = 3.0
+# A ground is elsewhere than objects if it is off by more than a bin, and fits by so much better where it is. It may be
+# elsewhere if it is off by more than this part of a bin.
+_BETTER, _DOUBTFUL_BINS = 40.0, 0.5
+
+
+class Ground:
+    """A volume of which bins are not a number where objects stand out, float32.
+
+    ``structure_px`` (z, y, x) is the size of the smallest structure in voxels. Finer bins are smoothed to it before
+    objects are sought.
+    """
+
+    def __init__(self, volume: Volume, structure_px: ZYX) -> None:
+        self._volume, self._structure = volume, structure_px
+        self.spacing: Spacing = volume.spacing
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which voxels hold data."""
+        return self._volume.coverage
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Voxels of ``box``, which must lie within the grid."""
+        return self.read_means(box, (1, 1, 1))
+
+    def read_means(self, box: Box, binning: ZYX) -> Floats32:
+        """Means over bins of ``box``, what is left at the ends of the axes is cut off."""
+        means = getattr(self._volume, "read_means", None)
+        bins: Floats32 = binned(self._volume.read(box), binning) if means is None else means(box, binning)
+        if not (finite := np.isfinite(bins)).any():
+            return bins
+        finer = [s / n for s, n in zip(self._structure, binning, strict=True)]
+        known = bins if finite.all() else np.where(finite, bins, np.median(bins[finite]))
+        seen = ndimage.gaussian_filter(known, [0.5 * n if n > 1 else 0.0 for n in finer])
+        return np.where(objects(seen), np.float32(np.nan), bins)
+
+
+def objects(bins: Floats32) -> Bools:
+    """Which bins (z, y, x) stand out from the level about them, brighter or darker, and those beside them."""
+    off = bins - _level(bins)
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(off)))
+    stands_out = np.abs(off) > _STANDS_OUT * noise
+    return np.asarray(ndimage.maximum_filter(stands_out.view(np.uint8), 3, mode="constant").view(np.bool_))
+
+
+def _level(bins: Floats32) -> Floats32:
+    """The level about each bin. What goes up or down to the ends goes on beyond them."""
+    beyond = [(0, -n % _BLOCK) for n in bins.shape]
+    padded = np.pad(bins, beyond, mode="reflect", reflect_type="odd")
+    z, y, x = (n // _BLOCK for n in padded.shape)
+    blocks = padded.reshape(z, _BLOCK, y, _BLOCK, x, _BLOCK).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, -1)
+    level: Floats32 = np.median(blocks, axis=3)
+    for axis, n in enumerate(bins.shape):
+        level = _between(level, axis, n)
+    return level
+
+
+def _between(medians: Floats32, axis: int, n: int) -> Floats32:
+    """``n`` bins along an axis, interpolated between the middles of blocks."""
+    last = medians.shape[axis] - 1
+    if not last:
+        return np.broadcast_to(medians, [n if k == axis else m for k, m in enumerate(medians.shape)])
+    place = (np.arange(n, dtype=np.float32) - (_BLOCK - 1) / 2) / _BLOCK
+    before = np.clip(np.floor(place), 0, last - 1).astype(np.int64)
+    part = (place - before).reshape([-1 if k == axis else 1 for k in range(3)])
+    here, there = (np.take(medians, before + k, axis=axis) for k in (0, 1))
+    return np.asarray(here + part * (there - here), np.float32)
+
+
+@dataclass(frozen=True)
+class GroundFound:
+    """Where the grounds of two tiles fit, if they tell.
+
+    ``overlap`` is that of the grounds, ``peak`` the one place, in bins of ``binning``; None if there is none.
+    ``fine_px`` are bins in which it can be settled.
+    """
+
+    overlap: Overlap
+    fine_px: ZYX
+    binning: ZYX
+    peak: Peak | None
+
+    def is_elsewhere(self, offset_px: PxZYX) -> Literal["no", "perhaps", "yes"]:
+        """Whether the ground fits elsewhere than at an offset (z, y, x) at which objects fit."""
+        if self.peak is None:
+            return "no"
+        off = np.abs(np.subtract(self.peak.offset_px, offset_px)) / self.binning
+        if (off > 1).any() and self.peak.odds_against(offset_px) > _BETTER:
+            return "yes"
+        return "perhaps" if (off > _DOUBTFUL_BINS).any() else "no"
+
+
+def find_ground(
+    overlap: Overlap, reach_px: ZYX, sigma_um: float, rng: np.random.Generator, device: Device, *, is_cleared: bool
+) -> GroundFound:
+    """Where what two tiles show between objects fits as a whole, as :func:`find_candidates` does.
+
+    Where a pattern of the camera was taken away (``is_cleared``), what is left of it fits where the camera has not
+    moved, and tells nothing.
+    """
+    shapes = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
+    size = structure_px(overlap.fixed, sigma_um, shapes)
+    grounds = Overlap(Ground(overlap.fixed, size), Ground(overlap.moving, size), overlap.offset)
+    found = find_candidates(grounds, reach_px, sigma_um, rng, device, is_quick=True)
+    # Masked voxels take several times the memory of others.
+    fine = size if math.prod(size) > 1 else found.binning
+    best = found.peaks[0] if found.peaks else None
+    if best is None or best.confidence < TRUSTED or best.is_drawn_out:
+        return GroundFound(grounds, fine, found.binning, None)
+    z, y, _ = np.abs(best.offset_px) <= found.binning
+    stands_still = is_cleared and bool(z and y)
+    return GroundFound(grounds, fine, found.binning, None if stands_still else best)
