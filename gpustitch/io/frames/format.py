@@ -93,6 +93,12 @@ class FrameFormat(ABC):
         """Where the first voxel is (z, y, x), um, as the files state it; None unless they state all three numbers."""
         return None
 
+    def stated(
+        self, files: Sequence[Path], image: int | None = None
+    ) -> tuple[Spacing | None, tuple[float, float, float] | None]:
+        """Spacing and place that files state: of an ``image`` by its number from 0, where they hold several."""
+        return self.spacing(files), self.origin_um(files)
+
     def cautions(self, file: Path) -> Iterable[str]:
         """Warnings about a file that is used all the same: frames are absent, or its kind was never tried."""
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,46 @@ def open_frames(
         If a file is damaged or of no known format, the frames differ in size or type, or some are missing.
     """
     reading = Reading(types, allow_missing, choice, skip_damaged=skip_damaged)
-    return open_files(pattern_or_path, frame_files(pattern_or_path), reading)[0]
+    return open_files(pattern_or_path, frame_files(pattern_or_path), reading).frames
 
 
-def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> tuple[Frames, FrameFormat]:
-    """The frames in the files found at a place, and their format; raises what :func:`open_frames` raises."""
+@dataclass(frozen=True)
+class Opened:
+    """Frames with what is known of where they come from.
+
+    Attributes
+    ----------
+    frames
+        The frames.
+    format
+        Their format.
+    files
+        Their files; of one of several stacks, those that hold its planes.
+    image
+        Number of the image in a file that describes several, from 0; None where it describes one.
+    """
+
+    frames: Frames
+    format: FrameFormat
+    files: Sequence[Path]
+    image: int | None = None
+
+
+def open_files(place: str | Path, files: Sequence[Path], reading: Reading) -> Opened:
+    """The frames in the files found at a place; raises what :func:`open_frames` raises."""
     format = common_format(place, files)
     if format is None:
         raise DamagedInputError(f"{files[0]} is no {frame_names()} file; frames are read from such files")
     if format.files is Files.ONE or (Path(place).is_file() and not isinstance(format, TiffFormat)):
         check_no_choice(place, reading.choice)
-        frames = format.open(files, reading)
+        opened = Opened(format.open(files, reading), format, files)
     else:
-        frames = _of_stack(place, files, format, reading)
+        opened = _of_stack(place, files, format, reading)
+    frames = opened.frames
     if frames.dtype.name not in reading.types:
         raise DamagedInputError(f"{place} holds {frames.dtype} pixels; frames are {', '.join(reading.types)}")
     _log.debug("opened %s as frames: %s, %s, by %s", place, frames.shape, frames.dtype, type(format).__name__)
-    return frames, format
+    return opened
 
 
 def stacks_at(pattern_or_path: str | Path) -> list[FileStack]:
@@ -90,7 +114,7 @@ def numbers_of_ends(place: str | Path, choice: StackChoice = NO_CHOICE) -> tuple
     return chosen_of(place, stacks, choice).numbers if stacks else None
 
 
-def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, reading: Reading) -> Frames:
+def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, reading: Reading) -> Opened:
     """The frames of the one stack that the files make, or that was chosen."""
     stack = chosen_stack(
         place, files, reading.choice, are_tiffs=isinstance(format, TiffFormat), allow_missing=reading.allow_missing
@@ -101,7 +125,11 @@ def _of_stack(place: str | Path, files: Sequence[Path], format: FrameFormat, rea
         frames = format.open_pages(numbered, reading)
     else:
         frames = format.open([file for file, _ in there], reading)
-    return Spread(frames, stack.absent, len(stack.pages)) if stack.absent else frames
+    if stack.absent:
+        frames = Spread(frames, stack.absent, len(stack.pages))
+    own = files if reading.choice == NO_CHOICE or not there else [file for file, _ in there]
+    image = stack.key.get("image", "")
+    return Opened(frames, format, own, int(image) - 1 if image.isdecimal() else None)
 
 
 def cautions(pattern_or_path: str | Path) -> tuple[str, ...]:

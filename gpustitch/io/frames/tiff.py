@@ -61,7 +61,7 @@ class TiffPages(Stack):
     ) -> None:
         self.path = Path(path)
         self.name = str(self.path)
-        self._planes = TiffPlanes(self.path)
+        self._planes = TiffPlanes(self.path, pages)
         frame, self.dtype = checked_frame(self.path, self._planes.shape, self._planes.dtype, types)
         self._pages = range(self._planes.count) if pages is None else tuple(pages)
         self.shape = (len(self._pages), *frame)
@@ -171,10 +171,9 @@ class TiffFormat(FrameFormat):
             return TiffFrames([file for file, _ in pages], reading.types, skip_damaged=reading.skip_damaged)
         return TiffPagesOfFiles(pages, reading.types)
 
-    def spacing(self, files: Sequence[Path]) -> Spacing | None:
-        """The spacing that the first file states."""
-        return tiff_facts(files[0]).spacing
-
-    def origin_um(self, files: Sequence[Path]) -> tuple[float, float, float] | None:
-        """The place that the first file states."""
-        return tiff_facts(files[0]).origin_um
+    def stated(
+        self, files: Sequence[Path], image: int | None = None
+    ) -> tuple[Spacing | None, tuple[float, float, float] | None]:
+        """Spacing and place that the first file states."""
+        facts = tiff_facts(files[0], image)
+        return facts.spacing, facts.origin_um

@@ -53,8 +53,11 @@ class TiffFacts:
     origin_um: tuple[float, float, float] | None = None
 
 
-def tiff_facts(path: Path) -> TiffFacts:
+def tiff_facts(path: Path, image: int | None = None) -> TiffFacts:
     """Read the description in a TIFF; a value that cannot be understood counts as not stated.
+
+    Of several images that OME describes, ``image`` is the number of the one that is meant, from 0. If it is None, a
+    distance counts as stated that all of them share.
 
     Raises
     ------
@@ -62,10 +65,10 @@ def tiff_facts(path: Path) -> TiffFacts:
         If there is no such file, or the file is not a TIFF or ends early.
     """
     with opened_tiff(path) as tiff:
-        return facts_of(tiff)
+        return facts_of(tiff, image)
 
 
-def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
+def facts_of(tiff: tifffile.TiffFile, image: int | None = None) -> TiffFacts:
     """Like :func:`tiff_facts`, for an open file."""
     tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
     plain = _resolution(tags, tiff.pages.first)
@@ -76,9 +79,12 @@ def facts_of(tiff: tifffile.TiffFile) -> TiffFacts:
             return TiffFacts(resolution=plain)
         if not images:
             return TiffFacts(resolution=plain)
-        # Of several images nobody knows here which one is read.
-        place = _ome_place(images[0]) if len(images) == 1 else None
-        return dataclasses.replace(_of_ome(images[0].attrib, plain), origin_um=place)
+        if image is None and len(images) > 1:
+            return _of_any(images, plain)
+        if not 0 <= (image or 0) < len(images):
+            return TiffFacts(resolution=plain)
+        one = images[image or 0]
+        return dataclasses.replace(_of_ome(one.attrib, plain), origin_um=_ome_place(one))
     if tiff.is_imagej and tiff.imagej_metadata:
         return _of_imagej(tiff.imagej_metadata, tags, plain)
     return TiffFacts(resolution=plain)
@@ -94,6 +100,13 @@ def _of_ome(stated: Mapping[str, str], plain: Resolution | None) -> TiffFacts:
     lengths = {axis: _count(stated[f"Size{axis}"]) for axis in "ZCT" if f"Size{axis}" in stated}
     um = ome_um(stated)
     return TiffFacts(spacing_of(*um), lengths, um, "OME", resolution=plain)
+
+
+def _of_any(images: Sequence[ElementTree.Element], plain: Resolution | None) -> TiffFacts:
+    """What OME states of each of several images alike; nobody knows here which one is read."""
+    facts = [_of_ome(image.attrib, plain) for image in images]
+    z, y, x = (um[0] if len(set(um)) == 1 else None for um in zip(*(one.stated_um for one in facts), strict=True))
+    return dataclasses.replace(facts[0], spacing=spacing_of(z, y, x), stated_um=(z, y, x))
 
 
 def _ome_place(pixels: ElementTree.Element) -> tuple[float, float, float] | None:

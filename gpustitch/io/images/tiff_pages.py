@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ class TiffPlanes:
     """Planes of one TIFF, all of one size and type; may be read from several threads.
 
     Another process that gets them opens the file again.
+
+    ``among`` are the numbers of the pages that are to be read, where those of a file differ; ``count`` is that of all.
 
     A description may count more or fewer planes, and name other files: what lies in the file counts. Planes are as they
     are shown (:class:`gpustitch.io.images.tiff_meaning.Meaning`).
@@ -43,21 +46,29 @@ class TiffPlanes:
         If the file is not a TIFF, ends early, its pages differ in size or type, or its numbers are no brightness.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, among: Sequence[int] | None = None) -> None:
+        self.path, self._among = path, among
         with opened_tiff(path) as described:
             self.count = _planes_behind(described)
         self._stored: StoredArray | None = None
         with reading(path, "TIFF"):
             self._file = tiff_alone(path, is_ome=False, is_imagej=False)
             self._file.filehandle.set_lock(True)
-            series = self._file.series
-            # A program that writes pages one at a time makes each page a series of its own.
-            pages = [page for part in series for page in part.pages] if len(series) > 1 else list(series[0].pages)
-            meanings = {meaning_of(part.keyframe, path) for part in series}
-            if len({(part.keyframe.shape, part.dtype) for part in series}) != 1 or len(meanings) != 1:
-                raise DamagedInputError(f"{path} has {len(pages)} pages of different sizes or types")
-            first = series[0].keyframe
+            series = _series_of(self._file)
+            heads: list[Any] = [part.keyframe for part in series]
+            differ = len({(head.shape, head.dtype) for head in heads}) != 1
+            if differ and among is not None:
+                # As they lie in the file, each with its own tags: series are by size.
+                pages = [self._file.pages.get(k, aspage=True) for k in range(len(self._file.pages))]
+                heads = [pages[k] for k in among if k < len(pages)]
+            elif len(series) == 1:
+                pages = list(series[0].pages)
+            else:  # a program that writes pages one at a time makes each page a series of its own
+                pages = [page for part in series for page in part.pages]
+            meanings = {meaning_of(head, path) for head in heads}
+            if len({(head.shape, head.dtype) for head in heads}) != 1 or len(meanings) != 1:
+                raise DamagedInputError(f"{path} has {len(self._file.pages)} pages of different sizes or types")
+            first = heads[0]
             (self._meaning,) = meanings
             self.shape = self._meaning.shape(tuple(int(n) for n in first.shape))
             self.dtype: np.dtype[Any] = np.dtype(first.dtype)
@@ -71,8 +82,8 @@ class TiffPlanes:
                 self._file.close()
                 self._stored = StoredArray(StoredFile(path), at, stored, (self.count, *first.shape), "page")
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[type[Self], tuple[Path, Sequence[int] | None]]:
+        return type(self), (self.path, self._among)
 
     def read(self, index: int) -> npt.NDArray[Any]:
         """A plane, as a new array."""
@@ -93,6 +104,16 @@ class TiffPlanes:
         self._file.close()
         if self._stored is not None:
             self._stored.file.close()
+
+
+def _series_of(tiff: tifffile.TiffFile) -> Sequence[Any]:
+    """The decoder's series; none where it takes the first page for all, and meets another one."""
+    try:
+        return tiff.series
+    except RuntimeError as error:
+        if "keyframe" not in str(error):
+            raise
+        return []
 
 
 def _planes_behind(tiff: tifffile.TiffFile) -> int:

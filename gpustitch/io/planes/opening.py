@@ -74,8 +74,8 @@ def open_planes(pattern_or_path: str | Path, *, allow_missing: bool = False, cho
         if path.is_dir():
             raise InputMissingError(f"{path} holds no planes: {plane_sources()}") from error
         raise
-    frames, format = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing, choice))
-    return FramePlanes(frames, str(pattern_or_path), format.spacing(files), format.origin_um(files))
+    opened = open_files(pattern_or_path, files, Reading(PLANE_TYPES, allow_missing, choice))
+    return FramePlanes(opened.frames, str(pattern_or_path), *opened.format.stated(opened.files, opened.image))
 
 
 def plane_files(pattern_or_path: str | Path) -> list[Path]:

@@ -10,7 +10,8 @@ from typing import Any
 import tifffile
 
 from gpustitch.errors import DamagedInputError
-from gpustitch.io.images.tiff_open import opened_tiff
+from gpustitch.io.images.reading import reading
+from gpustitch.io.images.tiff_open import opened_tiff, tiff_alone
 from gpustitch.io.images.tiff_pages import TiffPlanes
 from gpustitch.io.stacks.in_files import ImageStack, along_z, planes_counted
 from gpustitch.io.stacks.ndtiff import ndtiff_stacks
@@ -29,7 +30,12 @@ def own_stacks(path: Path) -> list[ImageStack]:
     DamagedInputError
         If the file cannot be read, or planes of several channels or times are not those of its description.
     """
-    planes = TiffPlanes(path)
+    try:
+        planes = TiffPlanes(path)
+    except DamagedInputError:
+        if stacks := _of_sizes(path):
+            return stacks
+        raise
     planes.close()
     rows, columns, *_ = planes.shape
     whole = ImageStack(tuple((path, z, z) for z in range(planes.count)), (rows, columns), planes.dtype.name)
@@ -46,6 +52,31 @@ def own_stacks(path: Path) -> list[ImageStack]:
         if tiff.is_imagej and len(tiff.series) == 1:
             return _of_imagej(whole, tiff)
     return [whole]
+
+
+def _of_sizes(path: Path) -> list[ImageStack]:
+    """The images of a file whose pages differ, as OME describes them; none unless it describes each page once."""
+    with opened_tiff(path) as tiff:
+        text = str(tiff.ome_metadata) if tiff.is_ome and tiff.ome_metadata else ""
+    with reading(path, "TIFF"), tiff_alone(path, is_ome=False, is_imagej=False) as plain:
+        pages = [plain.pages.get(k, aspage=True) for k in range(len(plain.pages))]
+        found = [page.shape for page in pages]
+    try:
+        described = ome_stacks(text) if text else []
+    except ValueError:
+        return []
+    owned = [(stack, [page for page in _own(stack, path.name) if page is not None]) for stack in described]
+    if sorted(page for _, own in owned for page in own) != list(range(len(found))):
+        return []
+    if any(found[page] != stack.shape for stack, own in owned for page in own):
+        return []
+    return [
+        ImageStack(
+            tuple((path, page, z) for z, page in enumerate(own)), stack.shape, stack.pixels, key=stack.key,
+            n_planes=len(own),
+        )
+        for stack, own in owned
+    ]  # fmt: skip
 
 
 def _of_imagej(whole: ImageStack, tiff: tifffile.TiffFile) -> list[ImageStack]:
