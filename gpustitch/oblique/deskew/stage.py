@@ -205,6 +205,8 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     factors = level_factors(scan.spacing, options.levels)
     block_shape = _block_shape(factors, options.chunk_shape)
     check_block(block_shape, scan.shape, dtype)
+    # Threads beyond the blocks have nothing to do, and are given no memory.
+    n_workers = min(n_workers, math.prod(-(-n // side) for n, side in zip(scan.shape, block_shape, strict=True)))
     output_bytes = _output_bytes(scan, dtype, options)
     if checks_disk:
         check_free_space(options.output, output_bytes - finished_bytes(options.output))

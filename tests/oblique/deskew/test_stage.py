@@ -98,6 +98,14 @@ def test_any_number_of_workers_gives_the_same(tmp_path, source, workers):
     )
 
 
+def test_threads_beyond_the_blocks_cost_nothing(tmp_path, source):
+    source(np.ones((20, 24, 24), np.uint16))
+    few, many = (plan(options_of(tmp_path, n_workers=n)) for n in (1, 100_000))
+    blocks = math.prod(-(-n // side) for n, side in zip(few.scan.shape, few.block_shape, strict=True))
+    assert many.n_workers == blocks
+    assert many.memory_bytes == few.memory_bytes + (blocks - 1) * few.worker_bytes
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_other_types(tmp_path, source, dtype):
     recorded = source(frames_of((20, 12, 15), dtype))
