@@ -44,6 +44,11 @@ class Preparation:
     degree: int = 0
 
     @property
+    def keeps_parts(self) -> bool:
+        """Whether parts of planes can be compared: what is left of a warp, or of light, differs between them."""
+        return not (self.high_pass_px or self.degree)
+
+    @property
     def computes(self) -> bool:
         """Whether pixels get other values or places, rather than are left out."""
         return bool(self.high_pass_px or self.register_px)

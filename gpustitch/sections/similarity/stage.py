@@ -166,7 +166,8 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
                 with handed_over(chunk):
                     strips.append(compared.push(chunk))
                     within.append(variograms(chunk, sum(map(len, within)), n))
-                    in_parts.push(chunk)
+                    if prepared.keeps_parts:
+                        in_parts.push(chunk)
                 progress.advance(chunk.shape[0])
             strips.append(compared.finish())
     finally:

@@ -47,8 +47,8 @@ LEAST_LENGTH_PX = 1e-3
 # 1.17 where it stays, 1.3 and more where blur grows to a pixel.
 CHANGES = 1.25
 # Product of probabilities below which differences of parts of the planes are no chance. Measured: 6e-4 and more where
-# textures stay, 2e-8 and less where borders of tissues move.
-CHANCE_OF_PARTS = 1e-5
+# textures stay, mostly 2e-8 and less where borders of tissues move.
+CHANCE_OF_PARTS = 1e-6
 # A steady trend is one of texture if differences of parts are at least this part of it, measured: .6 and more. Where no
 # trend is seen, one of this part of the differences may be hidden.
 OF_TREND = 0.5

@@ -134,6 +134,12 @@ def test_a_tissue_that_grows_into_view_is_told_from_thickness(tmp_path):
             plan(ZSpacingOptions(input=compared, max_lag=8))
 
 
+@pytest.mark.parametrize(("options", "are_compared"), [({}, True), ({"high_pass": 8.0}, False)])
+def test_parts_of_planes_that_were_made_even_are_not_compared(tmp_path, options, are_compared):
+    asked = SimilarityOptions(input=tmp_path, planes=ArrayPlanes(series(9, 20)[0]), device="cpu", **(OFF | options))
+    assert (similarity.run(similarity.plan(asked)).patches is not None) == are_compared
+
+
 def test_a_gap_beyond_the_range_has_a_least_width_and_errors_hold_on_either_side(tmp_path):
     long, z = series(41, 110, (96, 96))
     kept = np.r_[:40, 65:110]
