@@ -2,6 +2,8 @@
 
 The first reference is what the same number of points costs with SciPy's and NumPy's own calls. The second is
 ``phase_cross_correlation`` with masks on the whole overlap, in a process that is stopped after ``LIMIT_S`` of CPU time.
+Tiles are so small that it takes seconds. Last comes the search for a pattern of the camera, beside the links of the
+same tiles. All of it takes some two minutes.
 """
 
 from __future__ import annotations
@@ -22,18 +24,23 @@ from bench.bench_correlate import SIGMA_PX, SPACING, corrcoef_27, scipy_blobs
 from bench.common import best_seconds, report
 from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
+from gpustitch.model import ObliqueScan
 from gpustitch.oblique.align.link import link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.overlaps.camera_pattern import find_still
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.running.threads import Workers
 
-SHAPE = (200, 260, 420)
+SHAPE = (100, 260, 210)
 # Where the moving tile is, against the stage, in voxels (z, y, x).
 ERROR = (3, -4, 5)
 WIDE, NARROW = (0, 140, 0), (0, 234, 0)
 # Mean number of steps of the ascent from the stage position.
 STEPS = 5
-LIMIT_S = 120.0
+# Frames of the tiles in which a pattern of the camera is sought, and their sides.
+N_FRAMES, FRAME = 300, 2048
+LIMIT_S = 60.0
 
 
 def tissue(shape: tuple[int, ...], empty_from: int | None = None) -> np.ndarray:
@@ -108,10 +115,12 @@ def measured(name: str, nominal: tuple[int, int, int], empty_from: int | None, o
     overlap = Overlap(ArrayVolume(first, SPACING), ArrayVolume(second, SPACING), nominal)
     reach = options.reach_px(nominal, 0.0)
 
-    def link() -> Any:
-        return link_tiles(overlap, ("a", "b"), options, reach, np.random.default_rng(0), Workers(2, CPU))
+    def link(*, may_move: bool = True) -> Any:
+        rng, workers = np.random.default_rng(0), Workers(2, CPU)
+        return link_tiles(overlap, ("a", "b"), options, reach, rng, workers, may_move=may_move)
 
     wall, cpu = best_seconds(link, repeats=3)
+    believed = best_seconds(lambda: link(may_move=False), repeats=3)[1]
     found, _ = link()
     assert not found.reason, found.reason
     steps = options.sample_count * steps_seconds(options.largest_px[0], first)
@@ -120,6 +129,7 @@ def measured(name: str, nominal: tuple[int, int, int], empty_from: int | None, o
         "case": name,
         "CPU ms/link": cpu * 1e3,
         "wall ms/link": wall * 1e3,
+        "objects believed, CPU ms": believed * 1e3,
         "error (voxels)": float(np.abs(np.subtract(found.offset_px, place)).max()),
         "its points by library calls, CPU ms": steps * 1e3,
         "factor": steps / cpu,
@@ -127,6 +137,49 @@ def measured(name: str, nominal: tuple[int, int, int], empty_from: int | None, o
         "its factor": (search[0] if search else LIMIT_S) / cpu,
         "its error (voxels)": search[1] if search else "",
     }
+
+
+class Repeated:
+    """Camera frames of one periodic picture (frame, row, column), with a pattern that stands still, or none."""
+
+    def __init__(self, picture: np.ndarray, begin: tuple[int, int], pattern: np.ndarray) -> None:
+        self._picture, self._begin, self._pattern = picture, begin, pattern
+        self.shape, self.dtype = (N_FRAMES, *pattern.shape), picture.dtype
+        self.absent: frozenset[int] = frozenset()
+
+    def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+        """Some frames, or parts of them."""
+        n = self._picture.shape
+        frames = (np.arange(start, stop) + self._begin[0]) % n[0]
+        row = (np.arange(*rows.indices(self.shape[1])) + self._begin[1]) % n[1]
+        column = np.arange(*columns.indices(self.shape[2])) % n[2]
+        return self._picture[np.ix_(frames, row, column)] + self._pattern[rows, columns]
+
+
+def pattern_measured(name: str, is_there: bool) -> dict[str, Any]:
+    """The search for a pattern in four tiles of full frames, and their links without it."""
+    rng = np.random.default_rng(0)
+    picture = ndimage.gaussian_filter(rng.standard_normal((101, 163, 149), np.float32), 2.5, mode="wrap")
+    picture = rng.poisson(300 + 60 * picture / picture.std()).astype(np.uint16)
+    spots = rng.random((FRAME, FRAME)) < (1e-3 if is_there else 0)
+    pattern = (spots * rng.exponential(2000, spots.shape)).astype(np.uint16)
+    scan = ObliqueScan(N_FRAMES, FRAME, FRAME, 1.8, 1.8 / math.sqrt(2), 45.0)
+    places = {f"{y}{x}": (180 * x, 1843 * y) for y in range(2) for x in range(2)}
+    volumes = {key: ObliqueTile(Repeated(picture, place, pattern), scan) for key, place in places.items()}
+    stage = {key: (frame * scan.step_um, row * 1.8, 0.0) for key, (frame, row) in places.items()}
+    start = time.process_time()
+    still, n_bytes = find_still(volumes, stage, 2.5)
+    search = time.process_time() - start
+    assert (still is not None) == is_there
+    start = time.process_time()
+    for a, b in (("00", "01"), ("10", "11"), ("00", "10"), ("01", "11")):
+        frame, row = (q - p for p, q in zip(places[a], places[b], strict=True))
+        overlap, options = Overlap(volumes[a], volumes[b], (0, row, frame)), MatchOptions()
+        reach, workers = options.reach_px(overlap.offset, 0.0), Workers(2, CPU)
+        rng = np.random.default_rng(0)
+        link_tiles(overlap, (a, b), options, reach, rng, workers, still, may_move=True)
+    links = time.process_time() - start
+    return {"case": name, "CPU ms/link": links / 4 * 1e3, "search, CPU ms": search * 1e3, "read, MiB": n_bytes / 2**20}
 
 
 def main() -> None:
@@ -139,7 +192,8 @@ def main() -> None:
         ("10 % overlap, 100 points, 51^3 or smaller", NARROW, None, many),
         ("half of it empty, 20 points, 21^3", WIDE, SHAPE[2] // 2, few),
     )
-    report("align", [measured(*case) for case in cases])
+    searches = (("camera pattern, 2048^2, none there", False), ("camera pattern, 2048^2, there", True))
+    report("align", [*(measured(*case) for case in cases), *(pattern_measured(*case) for case in searches)])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
 # Windows that correlate by this show the same thing, wherever they lead.
 _SAME_CORRELATION = 0.8
+# What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x.
+_STILL = 0.33
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
@@ -279,6 +281,7 @@ class _Linking:
             [self._reaches(w.spread) for w in seen],
             [w.match.fixed_px for w in seen],
             window_px,
+            _STILL if self._is_cleared else 0.0,
         )
 
     def _elsewhere(self, others: Sequence[FoundWindow], window_px: ZYX) -> int:

@@ -21,7 +21,7 @@ from gpustitch.model import Box, Coverage, Spacing, UmXYZ, Volume
 from gpustitch.model.arrays import Floats, Floats32
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.counted import Counted
-from gpustitch.oblique.align.overlaps.strip import sums_of_bins
+from gpustitch.oblique.align.overlaps.strip import between_bins, sums_of_bins
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # Samples of each half of the mosaic that tell whether there is a pattern, and that then tell the pattern; of volumes on
@@ -35,11 +35,15 @@ _OWN_UM = 80.0
 # A pattern is there if frames of both halves have this part of their structure in common, and this many times as much
 # as it scatters by.
 _LEAST_SHARE, _LEAST_TIMES, _LEAST_SAMPLES = 0.002, 4.0, 4
+# So many times where neighbouring frames may show the same.
+_MORE_TIMES = 8.0
 # Displaced by a bin, it fits no better than this; between bins, its best place is no further off, bins.
 _BEST, _OFF = 0.98, 0.3
 # The level of a pixel is that of a square of so many structures, whether it has a pattern is seen in one of so many.
 # Halves without a pattern have this part in common there, by chance.
 _LEVEL, _AROUND, _CHANCE = 24, 10, 0.2
+# The side of that square is so many bins.
+_BINS = 6
 # Pixels that are so many standard deviations off in both halves have a pattern of their own: they are hot or dead.
 _STANDS_OUT = 5.0
 # Prior standard deviation of a pixel's gain, and its range.
@@ -139,8 +143,13 @@ def find_still(
     views = {name: CameraView(volume) for name, volume in counted.items()}
     spacing = next(iter(views.values())).spacing
     few, many = _FRAMES if all(view.reads_frames for view in views.values()) else _BOXES
-    share = _share([_shown(views, half) for half in _drawn(views, stage_um, few, _OWN_UM)], spacing, sigma_um)
-    still = None
+    still, share = None, 0.0
+    for apart_um, times in ((_OWN_UM, _LEAST_TIMES), (0.0, _MORE_TIMES)):
+        halves = _drawn(views, stage_um, few, apart_um)
+        share = _share([_shown(views, half) for half in halves], spacing, sigma_um, times)
+        if share or min(map(len, halves)) >= few // 2:
+            break
+        # Short tiles have few frames that are independent; what more of them show has to be the surer.
     if share:
         lines = [_line(_shown(views, half), spacing, sigma_um) for half in _drawn(views, stage_um, many)]
         still = Still(_patterns(lines, spacing, sigma_um), share)
@@ -214,7 +223,7 @@ def _shown(views: Mapping[str, CameraView], samples: Sequence[_Sample]) -> Itera
             yield images
 
 
-def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: float) -> float:
+def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: float, least_times: float) -> float:
     """Which part of a frame's structure both halves have in common at the same pixels; 0 if that is no pattern."""
     first, second = (_bands(half, spacing, sigma_um) for half in halves)
     kept = list(first)
@@ -232,7 +241,7 @@ def _share(halves: Sequence[Iterator[Floats32]], spacing: Spacing, sigma_um: flo
     each = [common.mean(axis=axis) for axis in (0, 1)]
     sure = min(m.mean() / max(m.std(ddof=1) / math.sqrt(len(m)), 1e-12) for m in each)
     share = float(common.mean() / np.mean(squares))
-    is_there = share > _LEAST_SHARE and sure > _LEAST_TIMES
+    is_there = share > _LEAST_SHARE and sure > least_times
     return share if is_there and _stands_still(np.sum([band for band, _ in kept], axis=0), total) else 0.0
 
 
@@ -274,17 +283,21 @@ def _line(samples: Iterator[Floats32], spacing: Spacing, sigma_um: float) -> _Li
 
     The prior of the growth keeps it small where the levels hardly differ.
     """
-    n, first = 0, None
+    n, first, product = 0, None, np.zeros(0, np.float32)
     sums: list[Floats32] = []
     for image in itertools.chain.from_iterable(samples):
-        level = _mean_around(image, _LEVEL, spacing, sigma_um)
+        level = _level_about(image, spacing, sigma_um)
         more = image - level
         # Levels less the first ones: their squares lose little to rounding.
-        first = level.copy() if first is None else first
+        if first is None:
+            first, product = level.copy(), np.empty_like(image)
         level -= first
         sums = sums or [np.zeros_like(image) for _ in range(5)]
-        for total, factors in zip(sums, ((more,), (level,), (more, more), (more, level), (level, level)), strict=True):
-            total += math.prod(factors[1:], start=factors[0])
+        sums[0] += more
+        sums[1] += level
+        for total, a, b in zip(sums[2:], (more, more, level), (more, level, level), strict=True):
+            np.multiply(a, b, out=product)
+            total += product
         n += 1
     assert first is not None
     more, level, squares, products, levels = (total / np.float32(n) for total in sums)
@@ -311,6 +324,22 @@ def _patterns(lines: Sequence[_Line], spacing: Spacing, sigma_um: float) -> tupl
         more = part * line.more - (gain - 1) * line.level
         found.append(CameraPattern(more.astype(np.float32), gain.astype(np.float32)))
     return found[0], found[1]
+
+
+def _level_about(image: Floats32, spacing: Spacing, sigma_um: float) -> Floats32:
+    """About the mean that :func:`_mean_around` gives, of bins: a tenth of the work."""
+    size = [max(3, round(_LEVEL * sigma_um / um)) for um in (spacing.z_um, spacing.y_um)]
+    each = [max(1, n // _BINS) for n in size]
+    bins: npt.NDArray[Any] = np.pad(
+        image, [(0, -n % k) for n, k in zip(image.shape, each, strict=True)], mode="symmetric"
+    )[:, :, None]
+    for axis, n in enumerate(each):
+        bins = sums_of_bins(bins, axis, n) / np.float32(n)
+    coarse = [max(1, round(n / k)) for n, k in zip(size, each, strict=True)]
+    level: Floats32 = ndimage.uniform_filter(ndimage.uniform_filter(bins[:, :, 0], coarse), coarse)
+    for axis, (n, k) in enumerate(zip(image.shape, each, strict=True)):
+        level = between_bins(level, axis, k, n)
+    return level
 
 
 def _mean_around(image: Floats32, structures: float, spacing: Spacing, sigma_um: float) -> Floats32:

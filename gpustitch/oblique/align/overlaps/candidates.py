@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from gpustitch.array import Array, Device, namespace, on, to_host
-from gpustitch.model import ZYX, Box, Volume
+from gpustitch.model import ZYX, Box
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.ascend import Between, peak_of_correlation
+from gpustitch.oblique.align.overlaps.parts import LONGEST_PX, QUICK, Part, parts_of, structure_px, times
 from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
 from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
@@ -24,11 +25,6 @@ _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
 # Most peaks that are kept, and how far they are apart, binned voxels.
 _KEPT = 4
 _APART = 3
-# Parts of a large overlap that are compared, and how long they are on an axis, voxels.
-_PARTS = 4
-_LONGEST_PX = 192
-# The same for a quick look.
-_QUICK = (1, 128)
 # Bins are first so many times the smallest structure, on each axis, if that many voxels are left to transform. Only
 # where that leaves the place open, finer bins are tried, as long as there are no more voxels than that.
 _FIRST_FACTOR = 2
@@ -103,14 +99,6 @@ class Found:
     binning: ZYX
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Boxes of both tiles that may show the same, and the shifts between binned voxels that are in reach."""
-
-    fixed: Box
-    moving: Box
-
-
 def find_candidates(
     overlap: Overlap,
     reach_px: ZYX,
@@ -144,10 +132,10 @@ def find_candidates(
     extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
     base = structure_px(overlap.fixed, sigma_um, extents)
     # A peak is seen to be drawn out only in a map that reaches beyond it.
-    first = _times(base, _FIRST_FACTOR, extents)
+    first = times(base, _FIRST_FACTOR, extents)
     z, y, x = (max(r, (_APART + 1) * n) for r, n in zip(reach_px, first, strict=True))
     wide = z, y, x
-    parts = list(_parts(overlap, wide, rng, *(_QUICK if is_quick else ())))
+    parts = list(parts_of(overlap, wide, rng, *(QUICK if is_quick else ())))
     factor = _FIRST_FACTOR
     least = _LEAST_VOXELS / 8 if is_quick else _LEAST_VOXELS
     while factor > 1 and _transformed(parts, wide, base) / factor**3 < least:
@@ -157,7 +145,7 @@ def find_candidates(
         parts,
         wide,
         reach_px,
-        _times(base, factor, extents),
+        times(base, factor, extents),
         device,
         enough=_BEYOND_DOUBT,
         n_mirrors=1 if is_quick else len(_MIRRORS),
@@ -166,7 +154,7 @@ def find_candidates(
         factor -= 1
         if _transformed(parts, wide, base) / factor**3 > _MOST_VOXELS:
             break
-        found = _compared(overlap, parts, wide, reach_px, _times(base, factor, extents), device, enough=_BEYOND_DOUBT)
+        found = _compared(overlap, parts, wide, reach_px, times(base, factor, extents), device, enough=_BEYOND_DOUBT)
     return found
 
 
@@ -175,8 +163,8 @@ def compared_bytes(extent_px: ZYX, reach_px: ZYX, itemsize: int) -> int:
 
     That is the larger of two: parts as they are read, and the transforms of parts without bins.
     """
-    read = math.prod(min(n, _LONGEST_PX + 2 * r) for n, r in zip(extent_px, reach_px, strict=True))
-    plain = math.prod(min(n, _LONGEST_PX) for n in extent_px)
+    read = math.prod(min(n, LONGEST_PX + 2 * r) for n, r in zip(extent_px, reach_px, strict=True))
+    plain = math.prod(min(n, LONGEST_PX) for n in extent_px)
     return max(3 * read * itemsize, _VOXEL_BYTES * max(plain, min(read, _MOST_VOXELS)))
 
 
@@ -193,7 +181,7 @@ def settle(
     None if the best one is at the end of the reach. For overlaps that show so little that windows miss it.
     """
     z, y, x = (sigma_um / um / n for um, n in zip(overlap.fixed.spacing.zyx_um, binning, strict=True))
-    parts = list(_parts(overlap, near_px, rng))
+    parts = list(parts_of(overlap, near_px, rng))
     found = _compared(overlap, parts, near_px, near_px, binning, device, (z, y, x))
     best = found.peaks[0] if found.peaks else None
     limits = zip(best.offset_px, overlap.offset, near_px, binning, strict=True) if best else ()
@@ -211,7 +199,7 @@ def _at_place(
 ) -> float:
     """How many bins make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
     total = squares = 0.0
-    for part in _parts(overlap, (0, 0, 0), rng):
+    for part in parts_of(overlap, (0, 0, 0), rng):
         fixed, moving = _strips(overlap, part, binning, device, sigma)
         with on(device):
             both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.voxels.shape, moving.voxels.shape, strict=True))
@@ -223,7 +211,7 @@ def _at_place(
 
 def _compared(
     overlap: Overlap,
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     wide_px: ZYX,
     reach_px: ZYX,
     binning: ZYX,
@@ -276,54 +264,20 @@ def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
     return (-z, -y, -x), (z, y, x)
 
 
-def _parts(
-    overlap: Overlap, reach_px: ZYX, rng: np.random.Generator, most: int = _PARTS, longest_px: int = _LONGEST_PX
-) -> Iterator[_Part]:
-    """What may show the same: whole if it is short on every axis, else a few parts of it at random places."""
-    fixed, moving = (Box.of_shape(v.coverage.shape) for v in (overlap.fixed, overlap.moving))
-    whole = fixed.intersect(moving.shift(overlap.offset).pad(reach_px))
-    if whole.is_empty:
-        return
-    cut = [min(n, longest_px) for n in whole.shape]
-    count = min(most, math.prod(-(-n // c) for n, c in zip(whole.shape, cut, strict=True)))
-    longest = int(np.argmax(whole.shape))
-    # The first ones are far apart.
-    for i in (*range(0, count, 2), *range(1, count, 2)):
-        # Spread over the longest axis, at random on the others.
-        start = [
-            a + (int((n - c) * (i + 0.5) / count) if axis == longest else int(rng.integers(0, n - c + 1)))
-            for axis, (a, n, c) in enumerate(zip(whole.start, whole.shape, cut, strict=True))
-        ]
-        here = Box.of_shape(cut, start)
-        there = here.shift([-o for o in overlap.offset]).pad(reach_px).intersect(moving)
-        yield _Part(here, there)
-
-
-def structure_px(volume: Volume, sigma_um: float, extents: Sequence[ZYX]) -> ZYX:
-    """Voxels that are about ``sigma_um`` long together; no more than a tile of these ``extents`` has."""
-    z, y, x = (max(1, round(sigma_um / um)) for um in volume.spacing.zyx_um)
-    return _times((z, y, x), 1, extents)
-
-
-def _times(binning: ZYX, factor: int, extents: Sequence[ZYX]) -> ZYX:
-    z, y, x = (min(n * factor, *lengths) for n, *lengths in zip(binning, *extents, strict=True))
-    return z, y, x
-
-
-def _mirrors(parts: Sequence[_Part], binning: ZYX) -> list[tuple[int, ...]]:
+def _mirrors(parts: Sequence[Part], binning: ZYX) -> list[tuple[int, ...]]:
     """Axes of the mirror images that differ from the fixed tile: along one bin an image is its own mirror image."""
     thick = {axis for axis, n in enumerate(binning) if any(part.fixed.shape[axis] >= 2 * n for part in parts)}
     found = dict.fromkeys(tuple(axis for axis in axes if axis in thick) for axes in _MIRRORS)
     return [axes for axes in found if axes]
 
 
-def _transformed(parts: Sequence[_Part], reach_px: ZYX, binning: ZYX) -> float:
+def _transformed(parts: Sequence[Part], reach_px: ZYX, binning: ZYX) -> float:
     """Voxels of the transforms of all parts, about."""
     return sum(math.prod((n + r) / k for n, r, k in zip(p.moving.shape, reach_px, binning, strict=True)) for p in parts)
 
 
 def _strips(
-    overlap: Overlap, part: _Part, binning: ZYX, device: Device, sigma: tuple[float, float, float]
+    overlap: Overlap, part: Part, binning: ZYX, device: Device, sigma: tuple[float, float, float]
 ) -> tuple[Strip, Strip]:
     """Both boxes, binned alike: the moving box loses the voxels before the first bin that matches one of fixed."""
     skip = [

@@ -47,6 +47,7 @@ def weigh(
     reaches_px: npt.ArrayLike,
     centres_px: npt.ArrayLike,
     window_px: Sequence[int],
+    still: float = 0.0,
 ) -> Evidence:
     """Weigh windows by their correlation, leave out those that disagree, and count shared voxels once.
 
@@ -61,12 +62,15 @@ def weigh(
         window; n at least 1.
     window_px
         Size of the windows (z, y, x).
+    still
+        Which part of their errors (variance) windows share that see the same pixels of the camera, wherever along x.
     """
     offsets, centres = np.asarray(offsets_px, np.float64), np.asarray(centres_px, np.float64)
     r = np.clip(np.asarray(correlations, np.float64), 1e-3, 1)
     weight = r**2 / (1 - r**2 + _PERFECT)
     agrees = _agreeing(offsets, weight)
-    share = np.prod(np.clip(1 - np.abs(centres[:, None] - centres[None]) / np.asarray(window_px), 0, None), axis=2)
+    along = np.clip(1 - np.abs(centres[:, None] - centres[None]) / np.asarray(window_px), 0, None)
+    share = along[:, :, 0] * along[:, :, 1] * (still + (1 - still) * along[:, :, 2])
     expected = _EXPECTED**2 * np.asarray(reaches_px, np.float64) ** 2 * (1 - r**2 + _PERFECT)[:, None]
     on_axis = np.where(agrees, weight, 0)[:, None] / np.asarray(reaches_px, np.float64) ** 2
     on_axis /= on_axis.sum(axis=0)

@@ -16,8 +16,9 @@ from scipy import ndimage
 from gpustitch.array import Device
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
 from gpustitch.model.arrays import Bools, Floats32, PxZYX
-from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates, structure_px
-from gpustitch.oblique.align.overlaps.strip import binned
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates
+from gpustitch.oblique.align.overlaps.parts import structure_px
+from gpustitch.oblique.align.overlaps.strip import between_bins, binned
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
@@ -79,20 +80,8 @@ def _level(bins: Floats32) -> Floats32:
     blocks = padded.reshape(z, _BLOCK, y, _BLOCK, x, _BLOCK).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, -1)
     level: Floats32 = np.median(blocks, axis=3)
     for axis, n in enumerate(bins.shape):
-        level = _between(level, axis, n)
+        level = between_bins(level, axis, _BLOCK, n)
     return level
-
-
-def _between(medians: Floats32, axis: int, n: int) -> Floats32:
-    """``n`` bins along an axis, interpolated between the middles of blocks."""
-    last = medians.shape[axis] - 1
-    if not last:
-        return np.broadcast_to(medians, [n if k == axis else m for k, m in enumerate(medians.shape)])
-    place = (np.arange(n, dtype=np.float32) - (_BLOCK - 1) / 2) / _BLOCK
-    before = np.clip(np.floor(place), 0, last - 1).astype(np.int64)
-    part = (place - before).reshape([-1 if k == axis else 1 for k in range(3)])
-    here, there = (np.take(medians, before + k, axis=axis) for k in (0, 1))
-    return np.asarray(here + part * (there - here), np.float32)
 
 
 @dataclass(frozen=True)

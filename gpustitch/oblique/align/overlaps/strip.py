@@ -95,3 +95,18 @@ def sums_of_bins(voxels: Array, axis: int, n: int) -> Array:
     for one in nth[2:]:
         total += one
     return total
+
+
+def between_bins(bins: npt.NDArray[np.float32], axis: int, size: int, n: int) -> npt.NDArray[np.float32]:
+    """``n`` voxels along an axis, interpolated between the middles of bins of ``size`` voxels, and beyond the last."""
+    last = bins.shape[axis] - 1
+    if not last:
+        return np.broadcast_to(bins, [n if k == axis else m for k, m in enumerate(bins.shape)])
+    place = (np.arange(n, dtype=np.float32) - np.float32((size - 1) / 2)) / np.float32(size)
+    before = np.clip(np.floor(place), 0, last - 1).astype(np.int64)
+    part = (place - before).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(bins.ndim)])
+    here, there = (np.take(bins, before + k, axis=axis) for k in (0, 1))
+    there -= here
+    there *= part
+    there += here
+    return np.asarray(there, np.float32)

@@ -79,3 +79,19 @@ def test_what_windows_do_not_tell_is_not_sure() -> None:
     assert along.sigma_px[1] > 5 * along.sigma_px[0] and along.sigma_px[1] > 0.5
     both = weigh(offsets, [0.97] * 3, reaches, apart(3), WINDOW)
     assert abs(both.offset_px[1]) < 0.02 and both.sigma_px[1] < 0.5 * along.sigma_px[1]
+
+
+@pytest.mark.parametrize("still", [0.0, 0.33, 1.0])
+def test_standard_errors_hold_where_all_windows_of_a_pixel_err_alike(still: float) -> None:
+    """What is left of a pattern of the camera is the same all along x."""
+    rng = np.random.default_rng(6)
+    ratios = []
+    for _ in range(400):
+        places = rng.integers(0, 3, 20)
+        centres = np.column_stack([0 * places, 30 * places, 30 * np.arange(20)])
+        errors = 0.1 * (
+            np.sqrt(still) * rng.normal(size=(3, 3))[places] + np.sqrt(1 - still) * rng.normal(size=(20, 3))
+        )
+        found = weigh(errors, np.full(20, 0.95), np.full((20, 3), 3.4), centres, WINDOW, still)
+        ratios.append(np.array(found.offset_px) / found.sigma_px)
+    assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.3
