@@ -36,7 +36,7 @@ _STILL = 0.33
 # some voxels may see one object.
 _FEW = 2.0
 # What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
-_OFF_PX, _OFF_SIGMAS = 1.0, 2.0
+_OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Least correlation for its standard error.
 _LEAST_CORRELATION = 0.1
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.

@@ -315,7 +315,8 @@ def _judged(
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)
         place, spread = _place(maps[0][0], at, offsets, binning)
-        is_drawn_out = bool(rest[at] > _LOWEST) and _is_drawn_out(correlation, at)
+        # Somewhat lower ones are still offered.
+        is_drawn_out = bool(rest[at] > 0.9 * _LOWEST) and _is_drawn_out(correlation, at)
         found.append((place, spread, float(correlation[at]), float(rest[at]), is_drawn_out))
         rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
     confidence = _confidence([height for *_, height, _ in found], mirrored)

@@ -26,9 +26,9 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 _BLOCK = 8
 # Bins that are off the level by so many standard deviations belong to objects, and so do the bins beside them.
 _STANDS_OUT = 3.0
-# A ground is elsewhere than objects if it is off by more than a bin, and fits by so much better where it is. It may be
-# elsewhere if it is off by more than this part of a bin.
-_BETTER, _DOUBTFUL_BINS = 40.0, 0.5
+# A ground is elsewhere than objects if it is off by more than so many bins, and fits by so much better where it is. It
+# may be elsewhere if it is off by more than this part of a bin.
+_FAR_BINS, _BETTER, _DOUBTFUL_BINS = 1.25, 40.0, 0.5
 
 
 class Ground:
@@ -102,7 +102,7 @@ class GroundFound:
         if self.peak is None:
             return "no"
         off = np.abs(np.subtract(self.peak.offset_px, offset_px)) / self.binning
-        if (off > 1).any() and self.peak.odds_against(offset_px) > _BETTER:
+        if (off > _FAR_BINS).any() and self.peak.odds_against(offset_px) > _BETTER:
             return "yes"
         return "perhaps" if (off > _DOUBTFUL_BINS).any() else "no"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -122,6 +122,7 @@ def test_settling_finds_the_place_to_a_fraction_of_a_voxel() -> None:
     st.integers(4, 12),
     st.integers(0, 99),
 )
+@example((-1, 0, -1), "layers", 4, 28)
 def test_what_runs_on_through_the_overlap_gives_no_place(direction, what: str, reach: int, seed: int) -> None:
     """Along fibres and layers all places fit alike: none is trusted, and none is offered as if it were sharp."""
     shape, nominal = (24, 40, 48), (0, 0, 30)
