@@ -15,7 +15,7 @@ from gpustitch.array.device import (
 )
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
-from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host
+from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host, to_pageable
 
 __all__ = [
     "CPU",
@@ -42,4 +42,5 @@ __all__ = [
     "skimage_of",
     "to_device",
     "to_host",
+    "to_pageable",
 ]

@@ -161,21 +161,23 @@ def to_device(array: Array, device: Device | str) -> Array:
     return moved
 
 
-def to_host(array: Array, *, is_pinned: bool = True) -> npt.NDArray[Any]:
-    """The array of any library in host memory; the same array if it lies there already.
-
-    Copies go through pinned memory, of which CuPy keeps as much for each size that there was. Where sizes are many,
-    ``is_pinned`` is to be False.
-    """
+def to_host(array: Array) -> npt.NDArray[Any]:
+    """The array of any library in host memory; the same array if it lies there already."""
     array = taken(array)
-    if library_of(array) == "numpy":
-        return np.asarray(array)
+    if library_of(array) == "numpy" or array.nbytes < _PINNED_BYTES:
+        return to_pageable(array)
     device_array: Any = array
-    if not is_pinned or array.nbytes < _PINNED_BYTES:
-        return device_array.get()  # type: ignore[no-any-return]
     host = host_room(array.shape, array.dtype)
     device_array.get(out=host)
     return host
+
+
+def to_pageable(array: Array) -> npt.NDArray[Any]:
+    """What :func:`to_host` gives, without pinned memory, of which CuPy keeps as much for each size that there was."""
+    if library_of(array) == "numpy":
+        return np.asarray(array)
+    device_array: Any = array
+    return device_array.get()  # type: ignore[no-any-return]
 
 
 def fetched(array: Array) -> npt.NDArray[Any]:

@@ -60,7 +60,8 @@ class Meaning:
 def meaning_of(page: Any, path: Path) -> Meaning:
     """What the tags of a page, as tifffile has it, say of its pixels.
 
-    ImageJ keeps the numbers that it computes with, and states by the same tags how it colors them: these are left.
+    ImageJ keeps the numbers that it computes with, and states by the same tags how it colors them: these are left. So
+    are booleans that tifffile wrote, which states 0 as white of them whatever they mean.
 
     Raises
     ------
@@ -68,7 +69,8 @@ def meaning_of(page: Any, path: Path) -> Meaning:
         If the numbers are places in a table of colors, or 0 is white and the numbers are signed or real.
     """
     page, orientation = page.keyframe, _orientation(page)
-    if page.photometric not in (_WHITE_IS_ZERO, _PALETTE) or page.description.startswith("ImageJ="):
+    by_program = page.description.startswith("ImageJ=") or (page.dtype.kind == "b" and "tifffile" in page.software)
+    if page.photometric not in (_WHITE_IS_ZERO, _PALETTE) or by_program:
         return Meaning(orientation=orientation)
     if page.photometric == _PALETTE:
         if _is_by_brightness(page.tags.valueof(_COLOR_MAP)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_host
+from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_pageable
 from gpustitch.array.feed import Fed
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, PlacedVolume, read_into
@@ -225,7 +225,7 @@ class Lane:
         """Put what later bands need of whole frames into the spool."""
         assert self._spool is not None
         # Tiles have rows of many sizes.
-        kept = to_host(frames[:, self._spool.rows, self._spool.columns], is_pinned=False)
+        kept = to_pageable(frames[:, self._spool.rows, self._spool.columns])
         for number, rows in enumerate(kept, start):
             self._spool.put(number, rows)
 

@@ -95,9 +95,15 @@ def test_white_is_the_most_that_so_many_bits_hold(tmp_path, bits):
     image = np.random.default_rng(0).integers(0, 1 << bits, (6, 16)).astype("uint16" if bits > 8 else "uint8")
     image = image.astype(bool) if bits == 1 else image
     options = {} if bits == 1 else {"bitspersample": bits}
-    tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite", metadata=None, **options)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite", metadata=None, software="scanner", **options)
     expected = ~image if bits == 1 else (1 << bits) - 1 - image
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+def test_booleans_of_arrays_are_read_as_they_were_written(tmp_path):
+    mask = np.random.default_rng(0).random((9, 13)) < 0.3
+    tifffile.imwrite(tmp_path / "a.tif", mask)  # states 0 as white
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), mask)
 
 
 @pytest.mark.parametrize("how", ["white", "palette"])
