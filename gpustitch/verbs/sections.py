@@ -74,7 +74,11 @@ class Similarity:
         return whole
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(self.half_strip, dtype, copy=copy)
+        # NumPy 1 knows no ``copy=None``.
+        strip = self.half_strip if dtype is None else self.half_strip.astype(dtype, copy=False)
+        if copy is False and strip is not self.half_strip:
+            raise ValueError(f"half strips of {self.half_strip.dtype} are {np.dtype(dtype)} only in a copy")
+        return strip.copy() if copy and strip is self.half_strip else strip
 
 
 @typed(SimilarityOptions)

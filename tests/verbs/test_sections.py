@@ -112,3 +112,14 @@ def test_render_refuses_positions_of_other_sections():
     for at, step in (([0, 1, 2], 1.0), ([0, 1, 2, 3], 0.0), ([0, 1, 2, 3], np.nan)):
         with pytest.raises(ParameterError):
             gs.render(planes, at, step)
+
+
+def test_a_similarity_is_an_array_and_copied_only_as_asked():
+    found = gs.similarity(np.random.default_rng(0).random((8, 16, 16)), max_lag=3)
+    assert np.shares_memory(np.asarray(found), found.half_strip)
+    assert not np.shares_memory(np.array(found), found.half_strip)
+    halves = np.asarray(found, np.float16)
+    assert halves.dtype == np.float16
+    np.testing.assert_allclose(halves, found.half_strip, rtol=1e-3)
+    with pytest.raises(ValueError, match="only in a copy"):
+        found.__array__(np.float16, copy=False)
