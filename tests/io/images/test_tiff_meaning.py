@@ -95,7 +95,12 @@ def test_white_is_the_most_that_so_many_bits_hold(tmp_path, bits):
     image = np.random.default_rng(0).integers(0, 1 << bits, (6, 16)).astype("uint16" if bits > 8 else "uint8")
     image = image.astype(bool) if bits == 1 else image
     options = {} if bits == 1 else {"bitspersample": bits}
-    tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite", metadata=None, software="scanner", **options)
+    try:
+        tifffile.imwrite(
+            tmp_path / "a.tif", image, photometric="miniswhite", metadata=None, software="scanner", **options
+        )
+    except NotImplementedError:
+        pytest.skip("older imagecodecs do not pack bits")
     expected = ~image if bits == 1 else (1 << bits) - 1 - image
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
 

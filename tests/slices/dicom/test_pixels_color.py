@@ -31,6 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 )
 def test_colors_of_real_files(name):
     path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip("older wheels of pydicom do not hold it")
     (series,), _ = find_dicom_series([path])
     planes = DicomPlanes(series, [0])
     expected = pydicom.dcmread(path).pixel_array.reshape(-1, *series.headers[0].shape, 3)[0]
