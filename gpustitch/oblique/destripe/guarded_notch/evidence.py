@@ -25,7 +25,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
 from gpustitch.oblique.destripe.guarded_notch.reach import N_PARTS, Energies, lines_end
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
-from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, window_starts, windows_apart
+from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, between_windows_px, windows_apart
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
@@ -132,8 +132,7 @@ class Windows:
         for grid, weights in self._upright:
             values = without_tissue(grid, level)[0].astype(np.float64)
             grids.append((np.clip(values, -_MOST_GAIN, _MOST_GAIN), weights[0].astype(np.float64)))
-        starts = window_starts(self.columns)
-        return lean_of(grids, (starts[-1] - starts[0]) / max(1, len(starts) - 1))
+        return lean_of(grids, between_windows_px(self.columns))
 
     def _distances(self, level: int, *, far: bool = False, turned: bool = False) -> list[int]:
         """How many windows apart are compared at each level, the finest first; none if frames are too small."""

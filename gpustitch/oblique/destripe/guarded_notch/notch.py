@@ -36,6 +36,7 @@ from gpustitch.oblique.destripe.guarded_notch.shadows import shadows_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     WINDOW_PX,
     apply_gains,
+    between_windows_px,
     grid_logarithm,
     window_means,
     window_places,
@@ -136,9 +137,7 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
     """The logarithm of the stripes' gain on the grid of windows (frames, rows, windows) of frames of ``columns``."""
     xp = namespace(grid)
-    starts = window_starts(columns)
-    step = (starts[-1] - starts[0]) / max(1, len(starts) - 1) or columns
-    sigma = notch.length_px / (2 * np.pi) / step
+    sigma = notch.length_px / (2 * np.pi) / between_windows_px(columns)
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     count = levels_in(grid.shape[1], notch)
     if not count:

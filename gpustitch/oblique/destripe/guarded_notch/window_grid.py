@@ -40,6 +40,12 @@ def window_starts(columns: int) -> Array:
     return np.rint(np.linspace(0, span, count)).astype(np.int64)
 
 
+def between_windows_px(columns: int) -> float:
+    """Columns from one window to the next in rows of ``columns`` pixels; all of them where there is one window."""
+    starts = window_starts(columns)
+    return float((starts[-1] - starts[0]) / max(1, len(starts) - 1)) or float(columns)
+
+
 def windows_apart(columns: int) -> int:
     """How many windows farther on in rows of ``columns`` pixels is the first that shares no pixel."""
     return WINDOW_PX // _step_px(columns)
