@@ -13,6 +13,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.link import LinkCount
 from gpustitch.oblique.align.report import UNKNOWN, sure_text
 from gpustitch.oblique.align.solve import link_sigma
+from gpustitch.oblique.align.solving.stage_model import AFFINE, MEDIAN_UM
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.running.progress import listed
@@ -27,10 +28,8 @@ _TORN_LEAST, _TORN = 4, 0.2
 _FAR = 5
 # and not nearer than this: three times what two tiles differ by of which each is off by 5 um.
 _FAR_UM = 20.0
-# A stage errs by so many um, or by what is stated. Links that say more than so many times that are said.
-_STAGE_UM, _IMPLAUSIBLE = 5.0, 2.5
-# Prior standard deviation of each entry of the affine map between camera and stage.
-_AFFINE = 0.01
+# Links that say that the stage errs by more than so many times what it usually does are said.
+_IMPLAUSIBLE = 2.5
 
 
 def check_linked(placement: Placement, *, allow_unaligned: bool) -> None:
@@ -205,7 +204,7 @@ def warnings_of(
             f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
         )
     off_um = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
-    usual_um = _STAGE_UM if stage_repeatability_um is None else stage_repeatability_um
+    usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
     if max(off_um) > _IMPLAUSIBLE * usual_um:
         z, y, x = off_um
         yield (
@@ -263,9 +262,9 @@ def stage_disagreement_um(
         for px in (stage_px, placement.origin_px)
     )
     off = solved - told
-    usual = _STAGE_UM if stage_repeatability_um is None else max(stage_repeatability_um, 1e-3)
+    usual = MEDIAN_UM if stage_repeatability_um is None else max(stage_repeatability_um, 1e-3)
     # Two tiles differ by the errors of both.
-    normal = told.T @ told + np.eye(3) * (2 * usual**2 / _AFFINE**2)
+    normal = told.T @ told + np.eye(3) * (2 * usual**2 / AFFINE**2)
     left = off - told @ np.linalg.solve(normal, told.T @ off)
     open_um = np.array([link_sigma(k) for k in links]).reshape(-1, 3) * um
     squares = (left**2 - open_um**2).sum(axis=0) / (2 * max(1, len(links)))

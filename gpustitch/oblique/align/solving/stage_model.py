@@ -24,7 +24,7 @@ _OCTAVES = np.arange(-5.0, 5.0)
 # first tile to the last, um, for n tiles over sqrt(n).
 _KINDS = ((0.0, 0.0), (0.5, 0.0), (0.95, 0.0), (0.0, 10.0))
 # Prior standard deviation of each entry of the affine map.
-_AFFINE = 0.01
+AFFINE = 0.01
 # A tile that was bumped is off by this, voxels, on top of the stage's error.
 _BUMP_PX = 50.0
 # Commanded positions further apart than this part of the widest gap are two rows.
@@ -53,7 +53,7 @@ class StageModel:
         for axis in range(3):
             variance = (scale_um / um[axis]) ** 2
             self.columns.append(np.hstack([centred_um / um[axis], in_row, drift / um[axis]]))
-            of_each = ((_AFFINE**2, centred_um), (shared * variance, in_row), (drift_um**2, drift))
+            of_each = ((AFFINE**2, centred_um), (shared * variance, in_row), (drift_um**2, drift))
             ones = np.ones_like(variance)
             self.column_variance.append(
                 np.hstack([np.repeat((v * ones)[:, None], c.shape[1], axis=1) for v, c in of_each])
