@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.abc import InspectLoader
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +57,15 @@ class _Stages(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands: Any = dict.fromkeys(COMMANDS)  # typer looks for names like a mistyped one among these
+        self._only_lists = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands, by what their modules say, which are not imported for that."""
+        self._only_lists = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._only_lists = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -61,8 +74,9 @@ class _Stages(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         alone = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_show_locals=False)
-        function = importlib.import_module(COMMANDS[cmd_name]).command
-        heading = _HEADINGS[COMMANDS[cmd_name].split(".")[2]]
+        module = COMMANDS[cmd_name]
+        function = _described(module) if self._only_lists else importlib.import_module(module).command
+        heading = _HEADINGS[module.split(".")[2]]
         alone.command(cmd_name, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
         return typer.main.get_command(alone)
 
@@ -71,6 +85,20 @@ class _Stages(TyperGroup):
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
         return [_Completion(name) for name in COMMANDS if name.startswith(incomplete)]
+
+
+def _described(module: str) -> Callable[[], None]:
+    """A function with the docstring of a module's ``command``, read from its source."""
+
+    def command() -> None:
+        pass
+
+    found = importlib.util.find_spec(module)
+    source = found.loader.get_source(module) if found and isinstance(found.loader, InspectLoader) else None
+    for node in ast.parse(source or "").body:
+        if isinstance(node, ast.FunctionDef) and node.name == "command":
+            command.__doc__ = ast.get_docstring(node)
+    return command
 
 
 @dataclass(frozen=True)

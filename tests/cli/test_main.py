@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,15 @@ def test_a_mistyped_command_or_option_names_the_one_that_was_meant(name):
     flag = next(f for leaf in leaves(command(name).options_type, command(name).without) for f in leaf.flags if f[4:])
     answer = CliRunner().invoke(app, [name, flag[:-1] + "q", "x"], env=wide)
     assert answer.exit_code == 2 and re.search(rf"(Did you mean|Possible options:)[^)]*{flag}\b", answer.output)
+
+
+def test_the_list_of_commands_is_what_each_says_and_imports_none():
+    first = {name: command(name).__doc__.partition("\n\n")[0].split() for name in COMMANDS}
+    listed = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}, terminal_width=300).output
+    code = "import sys; from gpustitch.cli.main import app; app(['--help'], standalone_mode=False); "
+    code += "print(sorted({'numpy', 'scipy', 'tensorstore', 'pydicom', *sys.argv[1:]} & set(sys.modules)))"
+    apart = [sys.executable, "-c", code, *COMMANDS.values()]
+    found = subprocess.run(apart, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+    for name, words in first.items():
+        assert f"{name} {' '.join(words)}" in " ".join(listed.replace("│", " ").split()), name
