@@ -10,7 +10,6 @@ from gpustitch.array import Device
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import plain
 from gpustitch.io.resumable import Run, resumable_directory
-from gpustitch.model.options import option
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import Progress
 
@@ -31,11 +30,6 @@ _OF_THE_RUN = frozenset(
         "files_beside",
     }
 )
-
-
-def restart() -> Any:
-    """Whether a run begins anew where an unfinished one has left something."""
-    return option(False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it.")
 
 
 def making_of(options: Any, device: object, inputs: Inputs, **settings: Any) -> Making:

@@ -53,7 +53,6 @@ from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
-from gpustitch.running.resumed import restart
 from gpustitch.running.threads import Workers, checked_workers
 
 # A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
@@ -87,7 +86,7 @@ class DeobliqueOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    restart: bool = restart()
+    restart: bool = shared.restart()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
