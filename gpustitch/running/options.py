@@ -89,7 +89,7 @@ def overwrite() -> Any:
 
 def restart() -> Any:
     """Whether a run begins anew where an unfinished one has left something."""
-    text = "Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it."
+    text = "Drop what an unfinished run has left in OUTPUT.work; by default, continue it."
     return option(False, help=text, panel=RUNNING)
 
 
