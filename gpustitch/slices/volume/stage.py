@@ -123,12 +123,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     OutputExistsError, OutputError
         If an output exists, cannot be created, or would not fit on the disk.
     """
-    check_output(options.output, overwrite=options.overwrite)
-    if options.output_format.in_order:
-        check_file_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, options.paths)
-    for source in options.paths:
-        check_outside(options.output, source, is_image=options.output_format.is_image)
+    _check_output(options)
     n_workers = checked_workers(options.n_workers)
     device = choose_device(options.device, options.device_memory_bytes)
     paths = () if options.stack and options.planes else options.paths
@@ -140,18 +135,33 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         for stack, planes in zip(stacks, opened, strict=True)
     ]
     job = _in_one_file(jobs)
-    options, stack = job.options, job.stack
-    for volume in job.volumes:
-        check_output(volume.path, overwrite=options.overwrite)
-        check_file_output(volume.table, overwrite=options.overwrite)
-        for path in (volume.path, volume.table):
-            for stack in stacks:
-                check_apart(path, (header.path for header in stack.series.headers))
-    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
+    _check_volumes(job, stacks)
     if len(job.volumes) > 1:  # some are whole before the last begins
         made = [path for volume in job.volumes for path in (volume.path, record_of(volume.path), volume.table)]
         job = dataclasses.replace(job, inputs=Inputs.of(paths, apart=made))
     return job
+
+
+def _check_output(options: ResampleOptions) -> None:
+    """Refuse an output that exists, or that is or holds an input."""
+    check_output(options.output, overwrite=options.overwrite)
+    if options.output_format.in_order:
+        check_file_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, options.paths)
+    for source in options.paths:
+        check_outside(options.output, source, is_image=options.output_format.is_image)
+
+
+def _check_volumes(job: ResamplePlan, stacks: Sequence[SliceStack]) -> None:
+    """Refuse volumes and tables that exist, are slices, or would not fit on the disk."""
+    overwrite = job.options.overwrite
+    for volume in job.volumes:
+        check_output(volume.path, overwrite=overwrite)
+        check_file_output(volume.table, overwrite=overwrite)
+        for path in (volume.path, volume.table):
+            for stack in stacks:
+                check_apart(path, (header.path for header in stack.series.headers))
+    check_free_space(job.options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
 
 
 def _chosen(options: ResampleOptions, progress: Progress) -> list[SliceStack]:
