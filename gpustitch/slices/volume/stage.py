@@ -21,7 +21,7 @@ from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, che
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import VolumeOutput
-from gpustitch.io.write.formats import titles, volume_suffix
+from gpustitch.io.write.formats import titles
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
@@ -47,7 +47,7 @@ from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
 from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
 from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
-from gpustitch.slices.volume.planned import VolumePlan
+from gpustitch.slices.volume.planned import VolumePlan, path_of_stretch
 
 __all__ = ["ResampleOptions", "ResamplePlan", "plan", "run"]
 
@@ -304,7 +304,7 @@ def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, 
             f"`stretches`: {stack.series.name} is {fit.spacing_class} and has no stretches to write one by one"
         )
     for number, part in enumerate(long, 1):
-        yield _numbered(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
+        yield path_of_stretch(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
 
 
 def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
@@ -359,12 +359,6 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
     return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes, _samples(planes))
-
-
-def _numbered(path: Path, number: int) -> Path:
-    """The name with the number of a stretch before its suffix."""
-    stem = path.name[: len(path.name) - len(volume_suffix(path))]
-    return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
 
 
 def cautions(plan: ResamplePlan) -> Iterator[str]:
