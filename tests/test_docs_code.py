@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -90,3 +94,28 @@ def test_docs_code_of_a_page_runs_and_gives_what_the_page_says(name, place):
 
 def test_docs_code_of_every_check_is_run():
     assert set(CHECKS) <= set(RUN)
+
+
+# The functions in ``gpustitch.verbs``.
+HOMES = {name: getattr(getattr(gs, name), "__module__", "") for name in gs.__all__}
+CALLS = sorted(name for name, home in HOMES.items() if home.startswith("gpustitch.verbs"))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_docs_code_of_every_call_says_what_it_takes_gives_and_raises(name):
+    call = getattr(gs, name)
+    text = inspect.getdoc(call) or ""
+    parts = dict(re.findall(r"^(\w+)\n-+\n((?:.*\n?)*?)(?=^\w+\n-+$|\Z)", text, re.MULTILINE))
+    assert list(parts) == ["Parameters", "Returns", "Raises", "Examples"]
+    named = " ".join(re.findall(r"^\S.*", parts["Parameters"], re.MULTILINE))
+    assert set(re.findall(r"\w+", named)) == set(inspect.signature(call).parameters)
+    # A type in a line of its own, and below it what is returned.
+    assert re.match(r"\S[^.\n]*\n    \S", parts["Returns"])
+
+
+@pytest.mark.parametrize("name", [*CALLS, "Box", "Spacing"])
+def test_docs_code_of_examples_runs_and_gives_what_they_show(name, place):
+    call = getattr(gs, name)
+    (found,) = doctest.DocTestFinder(recurse=False).find(call, name, module=importlib.import_module(HOMES[name]))
+    assert found.examples
+    assert doctest.DocTestRunner().run(found).failed == 0

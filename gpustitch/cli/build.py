@@ -19,11 +19,17 @@ from gpustitch.cli.logs import LogLevel, logged
 from gpustitch.cli.terminal import TerminalProgress, as_typed, closed, reported_errors
 from gpustitch.cli.values import TEXTS, parsed
 from gpustitch.model.options import Leaf, filled, leaves, with_values
+from gpustitch.running.options import RUNNING
 
 _OFF = ("0", "no", "off", "false")
 _IN_FILE = "DEFAULT_MAP"
 _STATED = ("COMMANDLINE", "ENVIRONMENT", _IN_FILE)
-_QUIET = Annotated[bool, typer.Option("--quiet", "--silent", help="Print nothing but errors, warnings and results.")]
+_QUIET = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "--silent", help="Print nothing but errors, warnings and results.", rich_help_panel=RUNNING
+    ),
+]
 
 
 class Given(frozenset[str]):
@@ -77,9 +83,14 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
     # typer reads these to learn what the command takes.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    command.__doc__ = function.__doc__
+    command.__doc__ = _unwrapped(inspect.cleandoc(function.__doc__ or ""))
     command.options_type, command.without = kind, without  # type: ignore[attr-defined]
     return command
+
+
+def _unwrapped(text: str) -> str:
+    """A text with each paragraph in one line, which the help wraps as wide as the terminal is."""
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in text.split("\n\n"))
 
 
 def _config(flags: Mapping[str, str]) -> Any:
@@ -90,7 +101,9 @@ def _config(flags: Mapping[str, str]) -> Any:
             return config.read(context, value)
 
     text = "TOML file of options, by their long names: x-step-size = 1.28; what is typed counts more."
-    shown = typer.Option("--config", callback=read, is_eager=True, show_default=False, help=text)
+    shown = typer.Option(
+        "--config", callback=read, is_eager=True, show_default=False, help=text, rich_help_panel=RUNNING
+    )
     return Annotated[Path | None, shown]
 
 

@@ -8,9 +8,15 @@ from typing import Annotated, Protocol
 import typer
 
 from gpustitch.cli.terminal import TerminalProgress
+from gpustitch.running.options import RUNNING
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what the run will take: what it reads, files, disk and memory.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only say what the run will take: what it reads, files, disk and memory.",
+        rich_help_panel=RUNNING,
+    ),
 ]
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gpustitch.running.options import RUNNING
+
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogLevel = Annotated[
     Level,
@@ -17,6 +19,7 @@ LogLevel = Annotated[
         case_sensitive=False,
         help="Least important lines to print: INFO has choices and findings, WARNING only what may be wrong, ERROR "
         "nothing but errors; DEBUG tells also which files are opened, and what is begun and finished when.",
+        rich_help_panel=RUNNING,
     ),
 ]
 LIBRARY = "gpustitch"

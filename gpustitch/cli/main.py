@@ -38,8 +38,8 @@ COMMANDS: dict[str, str] = {
     "z-spacing": "gpustitch.cli.sections.z_spacing",
     "z-spacing-grid": "gpustitch.cli.sections.z_grid",
     "z-render": "gpustitch.cli.sections.z_render",
-    "resample": "gpustitch.cli.slices.resample",
     "spacing": "gpustitch.cli.slices.spacing",
+    "resample": "gpustitch.cli.slices.resample",
 }
 # Headings of the help, by the folder of a command.
 _HEADINGS = {
@@ -113,7 +113,7 @@ class _Completion:
 app = typer.Typer(
     cls=_Stages,
     name="gpustitch",
-    help="From raw oblique light-sheet acquisitions to a stitched, destriped, correctly scaled volume.",
+    help="Stitch the raw tiles of an oblique light-sheet microscope; put sections and slices where they belong.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings=_HELP_NAMES,

@@ -140,9 +140,9 @@ class TerminalProgress:
             self.line(message)
 
     def warn(self, message: str) -> None:
-        """Print a line, quiet or not."""
+        """Print a line that says that it is a warning, quiet or not."""
         if self._least <= logging.WARNING:
-            self.line(message)
+            self.line(f"warning: {message}")
 
     def line(self, message: str) -> None:
         """Print a line, above the bar if one is drawn, whatever the level."""

@@ -131,7 +131,7 @@ TEXTS: Mapping[str, Text] = {
     ),
     "auto or number": Text(
         _auto_or_number,
-        lambda value: value if isinstance(value, str) else f"{value:g}",
+        _text_or_number,
         "auto|off|NUMBER",
         "auto, off or a number",
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gpustitch.io.write.pyramid_layout import morton_order
 from gpustitch.io.write.shards import grid_of
 from gpustitch.model import ZYX, Box
+from gpustitch.running.threads import capped_workers
 
 _PART_LESS = 16
 
@@ -75,7 +76,7 @@ def numbers_of_workers(asked: int, shape: ZYX, block: ZYX, most_voxels: int) -> 
     Of up to 31 each is tried; of more, a sixteenth less each time.
     """
     least = math.prod(min(b, n) for b, n in zip(block, shape, strict=True))
-    n = min(asked, math.prod(grid_of(shape, block)), max(1, most_voxels // least))
+    n = capped_workers(asked, min(math.prod(grid_of(shape, block)), most_voxels // least))
     while n:
         yield n
         n -= max(1, n // _PART_LESS)

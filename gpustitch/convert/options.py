@@ -13,7 +13,6 @@ from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, option
 from gpustitch.regrid import options as volume_options
 from gpustitch.running import options as shared
-from gpustitch.running.resumed import restart
 
 
 @documented
@@ -45,7 +44,7 @@ class ConvertOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    restart: bool = restart()
+    restart: bool = shared.restart()
     allow_missing: bool = shared.allow_missing()
     choice: StackChoice = shared.stack_choice()
     device: str | Device = shared.device()

@@ -119,7 +119,7 @@ def check_same(path: Path, making: Making) -> None:
     more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
     raise OutputExistsError(
         f"{work_place(path)} holds an unfinished run of {run['began']} that differs from this one: "
-        f"{'; '.join(differences[:_MOST_NAMED])}{more}. Run as then to go on with it, or `restart` to drop it",
+        f"{'; '.join(differences[:_MOST_NAMED])}{more}. Repeat its options to continue, or give `restart` to drop it",
         parameter="restart",
     )
 

@@ -16,7 +16,21 @@ def _triple(values: Sequence[int]) -> ZYX:
 
 @dataclass(frozen=True)
 class Box:
-    """Voxels ``start <= index < stop`` on each of the axes (z, y, x); empty where ``stop <= start``."""
+    """Voxels ``start <= index < stop`` on each of the axes (z, y, x); empty where ``stop <= start``.
+
+    Parameters
+    ----------
+    start
+        First voxel (z, y, x).
+    stop
+        The voxel (z, y, x) after the last one.
+
+    Examples
+    --------
+    >>> box = Box((0, 10, 20), (5, 30, 60))
+    >>> box.shape, box.intersect(Box((4, 0, 0), (9, 20, 30)))
+    ((5, 20, 40), Box(start=(4, 10, 20), stop=(5, 20, 30)))
+    """
 
     start: ZYX
     stop: ZYX

@@ -89,7 +89,23 @@ def plane_frames(shear: float, z: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np
 
 @dataclass(frozen=True)
 class Spacing:
-    """Distance between neighbouring voxels along z, y and x, in um."""
+    """Distance between neighbouring voxels along z, y and x, in um.
+
+    Parameters
+    ----------
+    z_um, y_um, x_um
+        Positive distances, um.
+
+    Raises
+    ------
+    ParameterError
+        If one is not positive and finite.
+
+    Examples
+    --------
+    >>> Spacing(2.0, 1.8, 1.28).zyx_um
+    (2.0, 1.8, 1.28)
+    """
 
     z_um: float
     y_um: float

@@ -31,7 +31,7 @@ from gpustitch.regrid.plane_shift import PlaneShifts, shifted_planes
 from gpustitch.regrid.shared_reads import SharedReads
 from gpustitch.regrid.zresample import deformed_planes, planes_between
 from gpustitch.running.progress import SILENT, Progress, tracked
-from gpustitch.running.threads import ordered_map
+from gpustitch.running.threads import capped_workers, ordered_map
 
 RENDERED_TYPES = ("uint8", "uint16", "int16", "float32")
 
@@ -136,7 +136,7 @@ def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) ->
     # Two slabs at a time are under way, and whole groups of planes are held for them.
     held = 2 * max(len(making.groups(slab)) for slab in slabs) * planes.depth
     cut = cut_columns(shape, block, itemsize, held, memory_bytes)
-    n_workers = min(n_workers, cut.n_items)
+    n_workers = capped_workers(n_workers, cut.n_items)
     items_bytes = 3 * (n_workers + 1) * math.prod(cut.item) * itemsize
     held_bytes = held * math.prod(cut.column) * itemsize
     return Blocks(making, cut, n_workers, held_bytes + items_bytes + IN_FLIGHT_BYTES)

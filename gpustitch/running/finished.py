@@ -73,7 +73,7 @@ def check_existing(options: Any, paths: Sequence[Path], manifest: Manifest | Non
         return
     first = f"{existing[0]}{f' and {len(existing) - 1} more' if len(existing) > 1 else ''} exist already"
     if not options.skip_existing:
-        raise OutputExistsError(f"{first}; choose another output, `overwrite` them, or go on with `skip_existing`")
+        raise OutputExistsError(f"{first}; choose another output, `overwrite` them, or continue with `skip_existing`")
     found = None if manifest is None else read_manifest(manifest.path)
     if found is None or manifest is None:
         raise OutputExistsError(f"{first}, and no manifest says whether they are whole; `overwrite` them")

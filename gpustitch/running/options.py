@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _DEVICE = "Device"
+# Heading of what any command can be told about the run, whatever it makes.
+RUNNING = "Running"
 OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 
@@ -72,17 +74,23 @@ def device_memory() -> Any:
 
 def n_workers(**other: Any) -> Any:
     """Number of threads."""
-    return option(None, **{"help": "Number of threads.", "shown": "one per CPU", **other})
+    return option(None, **{"help": "Number of threads.", "shown": "one per CPU", "panel": RUNNING, **other})
 
 
 def n_writers() -> Any:
     """Number of writing threads."""
-    return option(N_WRITERS, help="Number of files written at the same time.")
+    return option(N_WRITERS, help="Number of files written at the same time.", panel=RUNNING)
 
 
 def overwrite() -> Any:
     """Whether a stage may replace an existing output."""
-    return option(False, help="Replace the output if it exists.")
+    return option(False, help="Replace the output if it exists.", panel=RUNNING)
+
+
+def restart() -> Any:
+    """Whether a run begins anew where an unfinished one has left something."""
+    text = "Drop what an unfinished run has left in OUTPUT.work; by default, continue it."
+    return option(False, help=text, panel=RUNNING)
 
 
 def allow_missing(**other: Any) -> Any:
@@ -173,7 +181,7 @@ def stack_choice(**changed: Any) -> Any:
 
 def memory(default: int, what: str = "Most memory to hold, such as 512M or 4G.") -> Any:
     """Bound on the memory held at once, in bytes."""
-    return option(default, flag="--memory", text="bytes", help=what)
+    return option(default, flag="--memory", text="bytes", help=what, panel=RUNNING)
 
 
 def rotate_90(default: int | None = 0, **other: Any) -> Any:

@@ -10,7 +10,6 @@ from gpustitch.array import Device
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import plain
 from gpustitch.io.resumable import Run, resumable_directory
-from gpustitch.model.options import option
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import Progress
 
@@ -33,11 +32,6 @@ _OF_THE_RUN = frozenset(
 )
 
 
-def restart() -> Any:
-    """Whether a run begins anew where an unfinished one has left something."""
-    return option(False, help="Drop what an unfinished run has left in OUTPUT.work; else this run goes on with it.")
-
-
 def making_of(options: Any, device: object, inputs: Inputs, **settings: Any) -> Making:
     """What a result depends on: options but those of the run alone, the kind of device, and the inputs.
 
@@ -49,7 +43,7 @@ def making_of(options: Any, device: object, inputs: Inputs, **settings: Any) -> 
 
 @contextlib.contextmanager
 def gone_on_with(options: Any, making: Making, progress: Progress) -> Iterator[Run]:
-    """Make the output of ``options`` (``output``, ``overwrite``, ``restart``), going on with an unfinished run.
+    """Make the output of ``options`` (``output``, ``overwrite``, ``restart``), continuing an unfinished run.
 
     People are told so, and what an error leaves. Raises what :func:`gpustitch.io.resumable.resumable_directory` raises.
     """
@@ -63,7 +57,7 @@ def gone_on_with(options: Any, making: Making, progress: Progress) -> Iterator[R
 def tell(run: Run, progress: Progress) -> None:
     """Say that an unfinished run is gone on with, if one is."""
     if run.began:
-        progress.note(f"going on with an unfinished run of {run.began}: {len(run.journal)} parts of it are there")
+        progress.note(f"continuing an unfinished run of {run.began}: {len(run.journal)} parts of it are finished")
 
 
 def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:

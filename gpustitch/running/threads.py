@@ -37,6 +37,11 @@ def checked_workers(n_workers: int | None) -> int:
     return workers
 
 
+def capped_workers(n_workers: int, n_pieces: int) -> int:
+    """Threads that find something to do in work of ``n_pieces`` pieces: at least one."""
+    return max(1, min(n_workers, n_pieces))
+
+
 def ordered_map(
     function: Callable[[S], T], items: Iterable[S], n_workers: int, *, in_flight: int | None = None
 ) -> Iterator[T]:

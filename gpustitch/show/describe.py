@@ -18,20 +18,31 @@ from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, Inp
 from gpustitch.io.found import found_places, one_place
 from gpustitch.io.frames.formats import raw_suffixes
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
-from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes, plane_sources
+from gpustitch.io.planes.format import PlaneFormat
+from gpustitch.io.planes.opening import open_planes, plane_sources
 from gpustitch.io.stacks.choice import Chosen, StackChoice, stack_lines
 from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import choices_at, is_volume, open_volume, volumes_at
+from gpustitch.io.volumes.opening import choices_at, open_volume, volumes_at
 from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
-from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels, raw_places
-from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
+from gpustitch.oblique.mosaic.folders import raw_places
+from gpustitch.oblique.pipeline.options import ALIGNMENT
 from gpustitch.ops.pyramid import downsample
 from gpustitch.running import options as shared
+from gpustitch.show.kinds import (
+    Frames,
+    Output,
+    PlaneFile,
+    RawChannels,
+    Record,
+    StitchedChannels,
+    Tiles,
+    Volumes,
+    kind_at,
+)
 from gpustitch.version import VERSION
 
 # What a record is of, by the first of these names in it.
@@ -138,51 +149,49 @@ def describe_path(path: Path) -> Iterator[str]:
         If gpustitch reads nothing of what lies there.
     """
     path = one_place(path)
-    if path.suffix.lower() == ".json":
-        yield record_line(path) or next(_alignment(path))
+    match kind_at(path):
+        case Record():
+            yield record_line(path) or next(_alignment(path))
+        case Volumes():
+            yield from _volumes(path)
+        case StitchedChannels(folders):
+            yield f"{path}: {len(folders)} channels, stitched alike"
+            for place in volumes_at(path):
+                yield from _volumes(place)
+            for folder in folders:
+                yield from describe_path(folder)
+        case Output():
+            yield from _output(path)
+        case RawChannels(folders):
+            yield f"{path}: {len(folders)} channels"
+            for folder in folders:
+                yield from describe_path(folder)
+        case Tiles(mosaic, are_raw):
+            yield from _mosaic(path, mosaic)
+            yield from _tiles(path, mosaic, _raw_tile if are_raw else _volume_tile)
+        case PlaneFile(format):
+            yield from _plane_file(path, format)
+        case Frames():
+            yield from _frames(path)
+
+
+def _output(path: Path) -> Iterator[str]:
+    """An output of the pipeline, of one channel."""
+    for place in volumes_at(path):
+        yield from _volumes(place)
+    if (path / PLANES).is_dir():
+        yield from _frames(path / PLANES)
+    if (path / ALIGNMENT).is_file():
+        yield from _alignment(path / ALIGNMENT)
+
+
+def _plane_file(path: Path, format: PlaneFormat) -> Iterator[str]:
+    if several := format.stacks(path):
+        yield from _several(path, several)
         return
-    if is_volume(path):
-        yield from _volumes(path)
-        return
-    if folders := channel_folders(path):
-        yield f"{path}: {len(folders)} channels, stitched alike"
-        for place in volumes_at(path):
-            yield from _volumes(place)
-        for folder in folders:
-            yield from describe_path(folder)
-        return
-    if is_volume(path / VOLUME):  # the pipeline's output
-        for place in volumes_at(path):
-            yield from _volumes(place)
-        if (path / PLANES).is_dir():
-            yield from _frames(path / PLANES)
-        if (path / ALIGNMENT).is_file():
-            yield from _alignment(path / ALIGNMENT)
-        return
-    if path.is_dir() and (channels := raw_channels(path)):
-        yield f"{path}: {len(channels)} channels"
-        for channel in channels:
-            yield from describe_path(channel)
-        return
-    for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume_tile)):
-        try:
-            mosaic = find(path, may_be_part=True)
-        except InputMissingError:
-            continue
-        if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
-            break
-        yield from _mosaic(path, mosaic)
-        yield from _tiles(path, mosaic, what)
-        return
-    for format in (format for format in PLANE_FORMATS if format.has_suffix(path)):
-        if several := format.stacks(path):
-            yield from _several(path, several)
-            return
-        planes = open_planes(path)
-        count, rows, columns = planes.shape
-        yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
-        return
-    yield from _frames(path)
+    planes = open_planes(path)
+    count, rows, columns = planes.shape
+    yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
 
 
 def _frames(path: Path) -> Iterator[str]:

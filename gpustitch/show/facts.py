@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from gpustitch.array import choose_device, cpu_count, cuda_devices
-from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError
+from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.found import found_places, one_place
 from gpustitch.io.frames.opening import details, open_frames, stacks_at
-from gpustitch.io.planes.opening import PLANE_FORMATS, open_planes
+from gpustitch.io.planes.format import PlaneFormat
+from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.stacks.choice import StackChoice, stack_lines
-from gpustitch.io.volumes.opening import choices_at, is_volume, open_volume, volumes_at
+from gpustitch.io.volumes.opening import choices_at, open_volume, volumes_at
 from gpustitch.model import Mosaic, TilePath
-from gpustitch.oblique.channels.file import channel_folders
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.folders import find_raw_mosaic, find_volume_mosaic, raw_channels
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
 from gpustitch.show.describe import PLANE_SUFFIXES, SAME_PLACE_UM, InfoOptions, installed, record_line
+from gpustitch.show.kinds import (
+    Frames,
+    Output,
+    PlaneFile,
+    RawChannels,
+    Record,
+    StitchedChannels,
+    Tiles,
+    Volumes,
+    kind_at,
+)
 from gpustitch.version import VERSION
 
 SCHEMA = 1
@@ -88,36 +98,41 @@ def _error(error: GpustitchError) -> dict[str, Any]:
 
 
 def _of(path: Path) -> dict[str, Any]:
-    if path.suffix.lower() == ".json":
-        return _json(path)
-    if is_volume(path):
-        return _volumes(path)
-    if folders := channel_folders(path):
-        beside = {place.name: _volumes(place) for place in volumes_at(path)}
-        made = [of_path(folder) for folder in folders]
-        return _with_parts({"kind": "stitched channels", "volumes_beside": beside, "channels": made}, "channels")
-    if is_volume(path / VOLUME):
-        alignment = path / ALIGNMENT
-        held = {"volume": {"path": str(path / VOLUME), **_volume(path / VOLUME)}}
-        if others := [place for place in volumes_at(path) if place.name != VOLUME]:
-            held["volumes_beside"] = {place.name: _volumes(place) for place in others}
-        return {"kind": "pipeline output", **held, **({"alignment": _json(alignment)} if alignment.is_file() else {})}
-    if path.is_dir() and (channels := raw_channels(path)):
-        return _with_parts({"kind": "channels", "channels": [of_path(channel) for channel in channels]}, "channels")
-    for find, what in ((find_raw_mosaic, _raw_tile), (find_volume_mosaic, _volume)):
-        try:
-            mosaic = find(path, may_be_part=True)
-        except InputMissingError:
-            continue
-        if path.is_file() or [tile.path for tile in mosaic.tiles] == [path]:
-            break
-        return _mosaic(mosaic, what)
-    for format in (format for format in PLANE_FORMATS if format.has_suffix(path)):
-        if several := format.stacks(path):
-            return {"kind": "stacks", "stacks": [{"text": line, "missing": None} for line in stack_lines(several)]}
-        planes = open_planes(path)
-        return {"kind": "planes", "shape": list(planes.shape), "dtype": str(planes.dtype)}
-    return _frames(path)
+    match kind_at(path):
+        case Record():
+            return _json(path)
+        case Volumes():
+            return _volumes(path)
+        case StitchedChannels(folders):
+            beside = {place.name: _volumes(place) for place in volumes_at(path)}
+            made = [of_path(folder) for folder in folders]
+            return _with_parts({"kind": "stitched channels", "volumes_beside": beside, "channels": made}, "channels")
+        case Output():
+            return _output(path)
+        case RawChannels(folders):
+            return _with_parts({"kind": "channels", "channels": [of_path(folder) for folder in folders]}, "channels")
+        case Tiles(mosaic, are_raw):
+            return _mosaic(mosaic, _raw_tile if are_raw else _volume)
+        case PlaneFile(format):
+            return _plane_file(path, format)
+        case Frames():
+            return _frames(path)
+
+
+def _output(path: Path) -> dict[str, Any]:
+    """An output of the pipeline, of one channel."""
+    held = {"volume": {"path": str(path / VOLUME), **_volume(path / VOLUME)}}
+    if others := [place for place in volumes_at(path) if place.name != VOLUME]:
+        held["volumes_beside"] = {place.name: _volumes(place) for place in others}
+    alignment = path / ALIGNMENT
+    return {"kind": "pipeline output", **held, **({"alignment": _json(alignment)} if alignment.is_file() else {})}
+
+
+def _plane_file(path: Path, format: PlaneFormat) -> dict[str, Any]:
+    if several := format.stacks(path):
+        return {"kind": "stacks", "stacks": [{"text": line, "missing": None} for line in stack_lines(several)]}
+    planes = open_planes(path)
+    return {"kind": "planes", "shape": list(planes.shape), "dtype": str(planes.dtype)}
 
 
 def _frames(path: Path) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) 
 
     Returns
     -------
-    float32 (rows, columns), where the frames are. Divide frames less ``dark`` by it, or give it to a
-    :class:`gpustitch.Correction`.
+    float32 array (rows, columns)
+        Lies where the frames are. Divide frames less ``dark`` by it, or give it to a :class:`gpustitch.Correction`.
 
     Raises
     ------
@@ -61,6 +61,16 @@ def flat_field(frames: Any, dark: float = IlluminationOptions.dark, **how: Any) 
         If an option is out of range or of files, or no flat is better than none.
     MosaicError
         If the frames of a list differ in shape or type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> light = 1 - 0.5 * np.linspace(-1, 1, 96) ** 2
+    >>> tissue = np.random.default_rng(0).uniform(300, 2000, (200, 64, 96))
+    >>> flat = gs.flat_field((100 + light * tissue).astype(np.uint16), dark=100)
+    >>> flat.shape, flat.dtype, float(flat.max())
+    ((64, 96), dtype('float32'), 1.0)
     """
     for name in _OF_FILES.intersection(how):
         raise ParameterError(f"`{name}` is of files, and none is written; write what this returns")
@@ -113,7 +123,9 @@ def destripe(
 
     Returns
     -------
-    A new array of the same shape and type, where the image is. Whole numbers are rounded and clipped.
+    array
+        New, of the same shape and type, where the image is. Whole numbers are rounded and clipped. Images are continued
+        beyond their edges by reflection.
 
     Raises
     ------
@@ -121,6 +133,16 @@ def destripe(
         If an option is out of range, or the image is not of two or three axes.
     DamagedInputError
         If the image holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> stripes = np.random.default_rng(0).normal(0, 50, (128, 1))
+    >>> image = (1000 + stripes + np.zeros((128, 256))).astype(np.uint16)
+    >>> clean = gs.destripe(image, sigma=256)
+    >>> bool(clean.mean(1).std() < 0.5 * image.mean(1).std()), clean.dtype
+    (True, dtype('uint16'))
     """
     correction = _correction(sigma, wavelet, level, notch_length_px, method, how)
     if flat is not None:
@@ -176,7 +198,7 @@ def deskew(
     rotate_90: int = DeobliqueOptions.rotate_90,
     flip_ud: bool = DeobliqueOptions.flip_ud,
 ) -> LazyVolume:
-    """Frames of an oblique sheet as an upright volume, which computes the voxels that it is asked for.
+    """Frames of an oblique sheet as an upright, lazy volume.
 
     Parameters
     ----------
@@ -184,9 +206,9 @@ def deskew(
         (frame, row, column) of any library, frames of :func:`gpustitch.open_frames`, or a path. Columns run along the
         sheet.
     pixel_um, step_um
-        Camera pixel in the sample, and the stage's step from frame to frame.
+        Camera pixel in the sample, and the stage's step from frame to frame, um.
     angle_deg
-        Angle between the sheet and the stage's motion.
+        Angle between the sheet and the stage's motion, degrees.
     correction
         Flat field and destriping of each frame before interpolation.
     start, stop, rotate_90, flip_ud
@@ -194,13 +216,26 @@ def deskew(
 
     Returns
     -------
-    A volume (z, y, x) that knows its spacing: ``[z0:z1, y0:y1, x0:x1]`` reads a part. Parts of an array on a device are
-    computed there. Its coverage has holes where frames are absent.
+    LazyVolume
+        (z, y, x), of the type of the corrected frames, with its spacing. ``[z0:z1, y0:y1, x0:x1]`` computes a part,
+        where the frames' array lies. Voxels outside the coverage are 0: those beyond the sheet, and those of missing
+        frames.
 
     Raises
     ------
     ParameterError
         If a size is out of range, or the frames are of a type that is not interpolated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> frames = np.zeros((100, 64, 48), np.uint16)  # (frame, row, column)
+    >>> tile = gs.deskew(frames, pixel_um=1.8, step_um=1.28, angle_deg=45)
+    >>> tile
+    <LazyVolume 48 x 64 x 147 uint16, voxels of 1.27279 x 1.8 x 1.28 um>
+    >>> tile[10:20, :, 30:40].shape
+    (10, 64, 10)
     """
     if not isinstance(correction, Correction | None):
         raise TypeError(f"`correction` must be a gpustitch.Correction, not {type(correction).__name__}")

@@ -18,7 +18,7 @@ from gpustitch.verbs.typed import typed
 
 @typed(StackChoice, frames_opening.open_frames)
 def open_frames(path: str | Path, **how: Any) -> LazyFrames:
-    """Camera frames (frame, row, column) of a file, a folder or a glob: DCIMG, TIFF, PNG, JPEG 2000.
+    """Open camera frames (frame, row, column) of a file, a folder or a glob: DCIMG, TIFF, PNG, JPEG 2000.
 
     Parameters
     ----------
@@ -28,17 +28,31 @@ def open_frames(path: str | Path, **how: Any) -> LazyFrames:
         As of :func:`gpustitch.io.frames.opening.open_frames`: ``allow_missing``, ``skip_damaged``. Of several
         stacks ``stack_channel``, ``stack_time`` and ``stack_series`` choose one.
 
+    Returns
+    -------
+    LazyFrames
+        (frame, row, column), of the type in the files. A frame is read when it is indexed; missing frames are 0.
+
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If nothing lies there, files make several stacks, or a file is damaged.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> frames = gs.open_frames("Ex_488_Em_1/000000/000000_000000/000000.dcimg")
+    >>> frames
+    <LazyFrames 72 x 80 x 56 uint16>
+    >>> frames[0].shape
+    (80, 56)
     """
     return LazyFrames(frames_opening.open_frames(path, **choosing(how)))
 
 
 @typed(StackChoice, planes_opening.open_planes)
 def open_planes(path: str | Path, **how: Any) -> LazyFrames:
-    """Planes of whatever lies at a path: images, a volume, a ``.npy`` array.
+    """Open the planes of images, a volume or a ``.npy`` array.
 
     Parameters
     ----------
@@ -48,17 +62,28 @@ def open_planes(path: str | Path, **how: Any) -> LazyFrames:
         As of :func:`gpustitch.io.planes.opening.open_planes`: ``allow_missing``; ``stack_channel`` ... as of
         :func:`open_frames`.
 
+    Returns
+    -------
+    LazyFrames
+        (plane, row, column), of the type in the files. A plane is read when it is indexed.
+
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If nothing lies there, it is of no known kind, or a file is damaged.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> gs.open_planes("sections.tif").shape
+    (48, 64, 64)
     """
     return LazyFrames(planes_opening.open_planes(path, **choosing(how)))
 
 
 @typed(StackChoice, volume_opening.open_volume)
 def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None = None, **how: Any) -> LazyVolume:
-    """The voxels (z, y, x) of a volume: precomputed, OME-Zarr, blockfs, a pipeline's folder, or planes in one file.
+    """Open a volume: precomputed, OME-Zarr, blockfs, a folder of the pipeline, or planes in one file.
 
     Parameters
     ----------
@@ -72,12 +97,20 @@ def open_volume(path: str | Path, spacing_um: tuple[float, float, float] | None 
 
     Returns
     -------
-    The volume; its ``origin_um`` is what the files state, 0 where they do not.
+    LazyVolume
+        (z, y, x), of the type in the files. A part is read when it is indexed. ``origin_um`` is what the files state,
+        or 0.
 
     Raises
     ------
     InputMissingError, ParameterError, DamagedInputError
         If no volume lies there, it is damaged, or nothing says how far apart its voxels are.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> gs.open_volume("sections.tif")
+    <LazyVolume 48 x 64 x 64 uint16, voxels of 0.05 x 0.01 x 0.01 um>
     """
     place, how = Path(path), choosing(how)
     if "level" in how:

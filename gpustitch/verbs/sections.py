@@ -91,7 +91,7 @@ def similarity(
     high_pass: AutoNumber = SimilarityOptions.high_pass,
     **how: Any,
 ) -> Similarity:
-    """Correlation of each section with the ``max_lag`` sections after it.
+    """Correlate each section with the ``max_lag`` sections after it.
 
     Parameters
     ----------
@@ -105,12 +105,24 @@ def similarity(
     **how
         Other fields of :class:`gpustitch.sections.similarity.options.SimilarityOptions`, such as ``scale``.
 
+    Returns
+    -------
+    Similarity
+        Pearson correlations, from -1 to 1: ``half_strip`` (n, max_lag + 1), ``matrix()`` (n, n).
+
     Raises
     ------
     ParameterError
         If an option is out of range, or there are fewer than two sections.
     DamagedInputError
         If no two sections have a similarity.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> alike = gs.similarity("sections.tif", 6)
+    >>> alike.half_strip.shape, alike.matrix().shape
+    ((48, 7), (48, 48))
     """
     max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     options = SimilarityOptions(
@@ -136,7 +148,7 @@ def _source(sections: Any, how: dict[str, Any]) -> dict[str, Any]:
 
 @typed(ZSpacingOptions)
 def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estimate:
-    """Where sections lie along z, in sections, and how sure that is.
+    """Find where sections lie along z, and how sure that is.
 
     Parameters
     ----------
@@ -150,7 +162,9 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
 
     Returns
     -------
-    ``positions`` and ``uncertainty`` in the order given, ``order`` along z. What is doubtful is a warning.
+    Estimate
+        ``positions`` and ``uncertainty`` float64 (n,), in sections, in the order given; ``order`` along z. What is
+        doubtful is a warning.
 
     Raises
     ------
@@ -158,6 +172,13 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
         If an option is out of range, or there are fewer than three sections.
     AlignmentError
         If nothing tells where the sections are.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> estimate = gs.z_positions("sections.tif", 6)
+    >>> estimate.positions.shape, estimate.uncertainty.shape
+    ((48,), (48,))
     """
     max_lag = None if max_lag is None else whole_number(max_lag, "max_lag")
     names = {field.name for field in dataclasses.fields(EstimateOptions)}
@@ -177,7 +198,7 @@ def z_positions(sections: Any, max_lag: int | None = None, **how: Any) -> Estima
 
 
 def find_faults(similarity: Similarity, positions: Estimate | Any) -> list[SectionFault]:
-    """What is wrong with sections: damaged, duplicate, missing, swapped, constant.
+    """Find what is wrong with sections: damaged, duplicate, missing, swapped, constant.
 
     Parameters
     ----------
@@ -186,10 +207,25 @@ def find_faults(similarity: Similarity, positions: Estimate | Any) -> list[Secti
     positions
         Of :func:`gpustitch.z_positions`, or (n,) in sections.
 
+    Returns
+    -------
+    list of SectionFault
+        Each with its ``fault_type``, ``sections`` and ``confidence``.
+
     Raises
     ------
     ParameterError
         If there are not as many positions as sections.
+    TypeError
+        If ``similarity`` is no :class:`Similarity`.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> alike = gs.similarity("sections.tif", 6)
+    >>> faults = gs.find_faults(alike, gs.z_positions(alike))
+    >>> [fault.fault_type for fault in faults]
+    ['damaged']
     """
     if not isinstance(similarity, Similarity):
         raise TypeError(f"a result of gpustitch.similarity was expected, not {type(similarity).__name__}")
@@ -238,7 +274,7 @@ def render(
     leave_out: Iterable[int] = (),
     least_weight: float | None = RenderOptions.least_weight,
 ) -> Array:
-    """Evenly spaced planes of sections at uneven positions.
+    """Resample sections at uneven positions to evenly spaced planes.
 
     Parameters
     ----------
@@ -257,13 +293,22 @@ def render(
 
     Returns
     -------
-    (plane, row, column) of the sections' type, where they are. The first plane lies at the least position. Planes in
-    gaps wider than ``max_gap`` are 0, which is warned of.
+    array (plane, row, column)
+        Of the sections' type, where they are. The first plane lies at the least position, the last one at or before the
+        greatest. Planes in gaps wider than ``max_gap`` are 0, and there is a warning.
 
     Raises
     ------
     ParameterError
         If there are not as many positions as sections, ``z_spacing`` is not positive, or too few sections are left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> sections = np.array([0, 10, 40], np.uint16).reshape(3, 1, 1) + np.zeros((3, 2, 2), np.uint16)
+    >>> gs.render(sections, [0, 1, 4])[:, 0, 0].tolist()
+    [0, 10, 20, 30, 40]
     """
     stack = array_of(sections)
     at = _positions(positions)

@@ -35,7 +35,7 @@ _IN_MEMORY = Path("the volume.nii")
 
 @typed(JudgeOptions)
 def judge(paths: str | Path | Iterable[str | Path], **how: Any) -> list[SliceStack]:
-    """What is true of the slice spacing of each series at paths: DICOM, TIFF and other images.
+    """Judge the slice spacing of each series at paths: DICOM, TIFF and other images.
 
     Parameters
     ----------
@@ -46,13 +46,20 @@ def judge(paths: str | Path | Iterable[str | Path], **how: Any) -> list[SliceSta
 
     Returns
     -------
-    The series. ``spacing_mm`` is (z, y, x), ``notes`` are warnings, ``advice`` says what to do, ``is_usable`` whether
-    a volume can be made.
+    list of SliceStack
+        One for each series. ``spacing_mm`` is (z, y, x), ``notes`` are warnings, ``advice`` says what to do,
+        ``is_usable`` whether a volume can be made.
 
     Raises
     ------
     InputMissingError, DamagedInputError
         If nothing is there, or all of it is unreadable.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> [(stack.spacing_mm, stack.advice) for stack in gs.judge("CT/")]
+    [((2.0, 0.5, 0.5), 'Use 2 mm for all slices.')]
     """
     return verdict_stage.judge(paths, JudgeOptions(**how), TOLD)
 
@@ -92,7 +99,7 @@ def resample_slices(
     pixel_spacing_mm: tuple[float, float] | None = ResampleOptions.pixel_spacing_mm,
     **how: Any,
 ) -> SliceVolume:
-    """An even volume of a series of slices; where it is even, the slices themselves.
+    """Make an evenly spaced volume of a series of slices; slices that are evenly spaced stay as they are.
 
     Parameters
     ----------
@@ -106,7 +113,9 @@ def resample_slices(
 
     Returns
     -------
-    The volume; with ``stretches`` it has those of each stretch, too. What is doubtful is a warning.
+    SliceVolume
+        (z, y, x), of the slices' type, in memory, with ``affine_lps_mm``. Voxels without data are ``background``. With
+        ``stretches`` it also has a volume of each stretch. What is doubtful is a warning.
 
     Raises
     ------
@@ -114,6 +123,13 @@ def resample_slices(
         If an option is out of range, none of several series is chosen, or the pixel size is not known.
     DamagedInputError
         If no volume can be made of the series.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> volume = gs.resample_slices("CT/")
+    >>> volume.shape[0], volume.spacing_um
+    (12, (2000.0, 500.0, 500.0))
     """
     if isinstance(source, SliceStack):
         given = [*how, *(["series"] if series is not None else [])]

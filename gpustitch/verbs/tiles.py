@@ -74,7 +74,7 @@ def align(
     search_px: Sequence[int] | None = None,
     **how: Any,
 ) -> Shift:
-    """Where one volume or image lies beside another, and how sure that is.
+    """Find where one volume or image lies beside another, and how sure that is.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def align(
 
     Returns
     -------
-    The shift. What cannot be trusted has a ``reason``.
+    Shift
+        In voxels, with a standard error. One that cannot be trusted has a ``reason``.
 
     Raises
     ------
@@ -101,6 +102,17 @@ def align(
         If an option is out of range, or an image is compared with a volume.
     MosaicError
         If the volumes differ in spacing or type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> from scipy.ndimage import gaussian_filter
+    >>> scene = gaussian_filter(np.random.default_rng(0).normal(size=(200, 260)), 2)
+    >>> image = np.rint(5000 + 2000 * scene).astype(np.uint16)
+    >>> shift = gs.align(image[:, :200], image[:, 60:], offset_px=(0, 55))
+    >>> [round(px) for px in shift.offset_px], shift.is_found
+    ([0, 60], True)
     """
     fixed, moving = shaped(fixed), shaped(moving)
     n = _axes(fixed, moving)
@@ -172,7 +184,7 @@ def stitch(
     last_to_first: float | None = Intensity.last_to_first,
     **how: Any,
 ) -> LazyVolume:
-    """One volume of several tiles, blended where they overlap; it computes the voxels that it is asked for.
+    """Blend several tiles into one lazy volume.
 
     Parameters
     ----------
@@ -190,7 +202,9 @@ def stitch(
 
     Returns
     -------
-    The volume, whose ``origin_um`` is the least position on each axis. Tiles on a device are blended there.
+    LazyVolume
+        (z, y, x), of the tiles' type. ``origin_um`` is the least position on each axis. Voxels that no tile covers are
+        0. Tiles on a device are blended there.
 
     Raises
     ------
@@ -198,6 +212,17 @@ def stitch(
         If there is no tile, a position is missing or no number, or arrays come without a spacing.
     MosaicError
         If tiles differ in spacing or type, or are of a type that is not stitched.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> tiles = [np.full((8, 10, 20), value, np.uint16) for value in (100, 200)]
+    >>> whole = gs.stitch(tiles, [(0, 0, 0), (0, 0, 30.0)], spacing_um=(2.0, 2.0, 2.0))
+    >>> whole
+    <ComputedVolume 8 x 10 x 35 uint16, voxels of 2 x 2 x 2 um>
+    >>> whole[0, 0, ::17].tolist()
+    [100, 150, 200]
     """
     if not len(tiles):
         raise ParameterError("`tiles` is empty")
@@ -261,7 +286,7 @@ class Stitched(Computed):
 
 @typed(PipelineOptions)
 def pipeline(channel: str | Path, output: str | Path | None = None, **how: Any) -> Path:
-    """Raw frames of a whole channel to a stitched, destriped, flat volume: what ``gpustitch pipeline`` does.
+    """Make a stitched, destriped, flat volume of the raw frames of a channel, as ``gpustitch pipeline`` does.
 
     Parameters
     ----------
@@ -276,14 +301,21 @@ def pipeline(channel: str | Path, output: str | Path | None = None, **how: Any) 
 
     Returns
     -------
-    The output. :func:`gpustitch.open_volume` opens it.
+    Path
+        The output folder, which :func:`gpustitch.open_volume` opens.
 
     Raises
     ------
     ParameterError
         If there is no such option, or one is out of range.
     GpustitchError
-        All that the command line refuses, too.
+        For everything else that the command line refuses.
+
+    Examples
+    --------
+    >>> import gpustitch as gs
+    >>> gs.pipeline("Ex_488_Em_1", "out-488", x_step_um=1.28, y_voxel_um=1.8, method="wavelet")  # doctest: +SKIP
+    PosixPath('out-488')
     """
     paths: dict[str, list[tuple[str, ...]]] = {}
     for leaf in leaves(PipelineOptions):

@@ -16,6 +16,7 @@ from gpustitch.errors import ParameterError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_NUMBERS = {int, float, bool}
 _TEXTS = (str, Path)
 
 
@@ -67,21 +68,22 @@ def fields_of(place: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
 def check_value(name: str, value: Any, hint: Any) -> None:
     """Raise ParameterError if the annotation asks for numbers, or yes or no, and the value is something else."""
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    plain = {int, float, bool, type(None)}
-    if value is None or any(kind is Any for kind in kinds) or not plain.intersection(kinds) - {type(None)}:
-        tuples = [kind for kind in kinds if get_origin(kind) is tuple]
-        if value is not None and tuples and len(tuples) + (type(None) in kinds) == len(kinds):
-            _check_several(name, value, get_args(tuples[0]))
+    if value is None or Any in kinds:
         return
-    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if isinstance(value, str) and (words or any(kind in _TEXTS for kind in kinds)):
+    numbers = _NUMBERS.intersection(kinds)
+    others = [kind for kind in kinds if kind is not type(None) and kind not in _NUMBERS]
+    if not numbers:
+        if others and all(get_origin(kind) is tuple for kind in others):
+            _check_several(name, value, get_args(others[0]))
         return
-    others = [kind for kind in kinds if kind not in plain and get_origin(kind) is not Literal]
-    if others and not isinstance(value, str | bytes):
-        return
-    wanted = "True or False" if bool in kinds and not {int, float} & set(kinds) else "a number"
-    fits = _is_yes_or_no(value) if wanted != "a number" else _is_number(value)
-    if not fits:
+    words = [word for kind in others if get_origin(kind) is Literal for word in get_args(kind)]
+    if isinstance(value, str) and (words or set(_TEXTS).intersection(kinds)):
+        return  # whoever takes the text checks it
+    if not isinstance(value, str | bytes) and any(get_origin(kind) is not Literal for kind in others):
+        return  # it may be one of the others, such as a tuple
+    is_switch = numbers == {bool}
+    if not (_is_yes_or_no(value) if is_switch else _is_number(value)):
+        wanted = "True or False" if is_switch else "a number"
         either = "".join(f", or {word!r}" for word in words)
         raise ParameterError(f"`{name}` must be {wanted}{either}, not {value!r:.60}")
 

@@ -26,26 +26,41 @@ _STATED = ("origin_um", "affine_lps_mm", "channel")
 
 
 def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> Array:
-    """A volume of half the size on every axis, or on some.
+    """Halve a volume along every axis, or along some.
 
     Parameters
     ----------
     volume
-        (z, y, x) of any library.
+        (z, y, x) of any library: uint8, uint16, uint32, float32 or float64.
     method, factors
-        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"`` or ``"mode"`` of each cell of voxels, and
-        the voxels of a cell along (z, y, x), 1 or 2.
+        As of :func:`gpustitch.ops.pyramid.downsample`: ``"mean"``, ``"max"``, ``"mode"`` or ``"stride"`` (the first) of
+        each cell of voxels, and the voxels of a cell along (z, y, x), 1 or 2.
 
     Returns
     -------
-    A new array of the same type, where the volume is.
+    array
+        New, of the same type, where the volume is. Its shape is ``ceil(n / factor)``: cells at an odd end are smaller.
+
+    Raises
+    ------
+    ParameterError
+        If the array is empty, has not three axes or another type, or ``method`` or ``factors`` are not as stated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> gs.downsample(np.arange(8, dtype=np.uint16).reshape(1, 2, 4), factors=(1, 2, 2))
+    array([[[2, 4]]], dtype=uint16)
     """
     return pyramid.downsample(array_of(volume), method, factors)
 
 
 @typed(write_opening.open_output)
 def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
-    """A writer of a volume, block by block, in the format that the name of ``path`` or ``format`` asks for.
+    """Open a file or folder to write a volume into, block by block.
+
+    The name of ``path`` chooses the format, as in :func:`gpustitch.write`, unless ``format`` does.
 
     Parameters
     ----------
@@ -58,7 +73,26 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
 
     Returns
     -------
-    A context manager. ``blocks()`` are the boxes in order, ``write(box, voxels)`` takes one.
+    VolumeOutput
+        A context manager. ``blocks()`` are the boxes in order, ``write(box, voxels)`` takes one. The volume appears
+        when the ``with`` block ends without an error. Blocks that were never given are 0.
+
+    Raises
+    ------
+    ParameterError
+        If a size is out of range, or the format lacks an option or the type.
+    OutputExistsError, OutputError
+        If the path exists, or cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> with gs.open_output("ones.zarr", (40, 50, 60), "uint16", spacing_um=(2.0, 1.0, 1.0)) as output:
+    ...     for box in output.blocks():
+    ...         output.write(box, np.ones(box.shape, np.uint16))
+    >>> gs.open_volume("ones.zarr")
+    <LazyVolume 40 x 50 x 60 uint16, voxels of 2 x 1 x 1 um>
     """
     given = {"downsample": pyramid.signed_too(pyramid.downsample), **how}
     return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
@@ -84,7 +118,8 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
 
     Returns
     -------
-    The path. :func:`gpustitch.open_volume` gives back voxels, spacing and origin.
+    Path
+        The path, of which :func:`gpustitch.open_volume` gives back voxels, spacing and origin.
 
     Raises
     ------
@@ -92,6 +127,14 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
         If an array comes without ``spacing_um``, or the format lacks an option.
     OutputExistsError, OutputError
         If the path exists, or cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpustitch as gs
+    >>> path = gs.write("made.tif", np.zeros((10, 20, 30), np.uint16), spacing_um=(2.0, 1.0, 1.0), origin_um=(0, 5, 0))
+    >>> gs.open_volume(path).origin_um
+    (0.0, 5.0, 0.0)
     """
     states_its_spacing = hasattr(volume, "spacing") and hasattr(volume, "read")
     source = volume_of(volume, None if states_its_spacing else spacing_um)

@@ -53,6 +53,9 @@ SEEN: list[tuple[Job, frozenset[str], int]] = []
 def _command(options: Job, progress: TerminalProgress, given: Given, *, times: int = 1) -> None:
     """Do it.
 
+    A paragraph that is longer than one line of its source is wrapped
+    by the help, and nothing else.
+
     Example: job IN
     """
     check_ranges(options)
@@ -129,6 +132,16 @@ def test_help_shows_defaults_ranges_and_example():
     for part in ("[default: 1G]", "[default: 100]", "[default: 21,21,21]", "what IN says", "It is at least 1.", "UM"):
         assert part in text
     assert "Example: job IN" in text and "--seed" not in text
+
+
+def test_help_wraps_paragraphs_as_wide_as_the_terminal_is():
+    assert "one line of its source is wrapped by the help, and nothing else." in called("--help")[0].output
+
+
+def test_help_shows_what_every_command_can_be_told_apart():
+    _, options, running = re.split(r"─ (?:Options|Running) ─", called("--help")[0].output)
+    for flag in ("--log-level", "--quiet", "--config"):
+        assert flag in running and flag not in options
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,11 @@ def test_products_take_one_thread_unless_the_user_says_how_many(stated: dict[str
     environment = {name: value for name, value in os.environ.items() if name not in names} | stated
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert said.stdout.strip() == str([stated.get(name) for name in names] if stated else ["1"] * 4)
+
+
+def test_the_package_runs_as_the_command() -> None:
+    said = [
+        subprocess.check_output([sys.executable, *line, "--version"], cwd=ROOT, text=True)
+        for line in (["-m", "gpustitch"], ["-c", "from gpustitch.cli.start import main; main()"])
+    ]
+    assert said[0].startswith("gpustitch ") and said[0] == said[1]

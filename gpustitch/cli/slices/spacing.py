@@ -38,13 +38,9 @@ class _Warned(TerminalProgress):
 
     is_warned = False
 
-    def note(self, message: str) -> None:
-        if not self._quiet:
-            super().warn(message)
-
     def warn(self, message: str) -> None:
         self.is_warned = True
-        super().warn(f"gpustitch: warning: {message}")
+        super().warn(message)
 
 
 @command_of

@@ -55,16 +55,7 @@ class TiffPlanes:
             self._file = tiff_alone(path, is_ome=False, is_imagej=False)
             self._file.filehandle.set_lock(True)
             series = _series_of(self._file)
-            heads: list[Any] = [part.keyframe for part in series]
-            differ = len({(head.shape, head.dtype) for head in heads}) != 1
-            if differ and among is not None:
-                # As they lie in the file, each with its own tags: series are by size.
-                pages = [self._file.pages.get(k, aspage=True) for k in range(len(self._file.pages))]
-                heads = [pages[k] for k in among if k < len(pages)]
-            elif len(series) == 1:
-                pages = list(series[0].pages)
-            else:  # a program that writes pages one at a time makes each page a series of its own
-                pages = [page for part in series for page in part.pages]
+            pages, heads = _pages_of(self._file, series, among)
             meanings = {meaning_of(head, path) for head in heads}
             if len({(head.shape, head.dtype) for head in heads}) != 1 or len(meanings) != 1:
                 raise DamagedInputError(f"{path} has {len(self._file.pages)} pages of different sizes or types")
@@ -73,7 +64,7 @@ class TiffPlanes:
             self.shape = self._meaning.shape(tuple(int(n) for n in first.shape))
             self.dtype: np.dtype[Any] = np.dtype(first.dtype)
             self.count = self.count or len(pages)
-            self._pages: list[Any] = pages
+            self._pages = pages
             at = series[0].dataoffset if len(series) == 1 else None
             if self.count > len(pages):
                 at = first.dataoffsets[0]
@@ -114,6 +105,19 @@ def _series_of(tiff: tifffile.TiffFile) -> Sequence[Any]:
         if "keyframe" not in str(error):
             raise
         return []
+
+
+def _pages_of(
+    tiff: tifffile.TiffFile, series: Sequence[Any], among: Sequence[int] | None
+) -> tuple[list[Any], list[Any]]:
+    """All pages of a file, in order, and those that stand for others of their size and tags."""
+    heads = [part.keyframe for part in series]
+    if len({(head.shape, head.dtype) for head in heads}) != 1 and among is not None:
+        # As they lie in the file, each with its own tags: series are by size.
+        pages = [tiff.pages.get(k, aspage=True) for k in range(len(tiff.pages))]
+        return pages, [pages[k] for k in among if k < len(pages)]
+    # A program that writes pages one at a time makes each page a series of its own.
+    return [page for part in series for page in part.pages], heads
 
 
 def _planes_behind(tiff: tifffile.TiffFile) -> int:

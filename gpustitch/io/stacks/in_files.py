@@ -192,29 +192,38 @@ def _whole_or_own(path: Path, stacks: list[ImageStack], own_names: frozenset[str
     whys = {file: why for file, page in pages.items() if (why := _unusable(file, page, stacks[0].shape))}
     if path in whys:
         raise DamagedInputError(whys[path])
-    checked = []
-    gone: tuple[Remark, ...] = ()
+    usable: list[ImageStack] = []
+    gone: list[Remark] = []
     for stack in stacks:
-        lost = sorted({place[0] for place in stack.places} & set(whys))
-        kept = tuple(place for place in stack.places if place[0] not in whys)
-        if lost and len(kept) == 1 and kept[0][0] == path and path.name not in own_names:
-            # The set was taken apart or renamed: the file stands for itself, and its name says where it belongs.
-            checked.append(replace(stack, places=kept, key={}, n_planes=None))
-        elif kept:
-            notes = tuple(Remark(Trouble.FILES_LOST, whys[file]) for file in lost[:_NAMED])
-            if len(lost) > _NAMED:
-                notes += (
-                    Remark(Trouble.FILES_LOST, f"{len(lost) - _NAMED} more files of {path} are not there or damaged"),
-                )
-            unused = {file: whys[file] for file in lost}
-            checked.append(replace(stack, places=kept, notes=(*stack.notes, *notes), lost=unused))
+        found = _without(stack, whys, path, is_of_set=path.name in own_names)
+        if isinstance(found, ImageStack):
+            usable.append(found)
         else:
-            which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
-            why = f" ({whys[lost[0]]})" if lost else ""
-            gone += (Remark(Trouble.FILES_LOST, f"{path}: no file of {which} can be used{why}"),)
-    if not checked:
+            gone.append(found)
+    if not usable:
         raise DamagedInputError(gone[0].text)
-    return [replace(stack, notes=(*stack.notes, *gone)) for stack in checked]
+    return [replace(stack, notes=(*stack.notes, *gone)) for stack in usable]
+
+
+def _without(stack: ImageStack, whys: Mapping[Path, str], path: Path, *, is_of_set: bool) -> ImageStack | Remark:
+    """The stack without planes of unusable files, and notes of these; a remark if no file is left.
+
+    ``whys`` says why files cannot be used. ``path``, the file that was named, may be taken out of its set.
+    """
+    lost = sorted({file for file, *_ in stack.places} & set(whys))
+    kept = tuple(place for place in stack.places if place[0] not in whys)
+    if not kept:
+        which = " ".join(f"{name} {number}" for name, number in stack.key.items()) or "its planes"
+        why = f" ({whys[lost[0]]})" if lost else ""
+        return Remark(Trouble.FILES_LOST, f"{path}: no file of {which} can be used{why}")
+    if lost and len(kept) == 1 and kept[0][0] == path and not is_of_set:
+        # The set was taken apart or renamed: the file stands for itself, and its name says where it belongs.
+        return replace(stack, places=kept, key={}, n_planes=None)
+    texts = [whys[file] for file in lost[:_NAMED]]
+    if len(lost) > _NAMED:
+        texts.append(f"{len(lost) - _NAMED} more files of {path} are not there or damaged")
+    notes = (Remark(Trouble.FILES_LOST, text) for text in texts)
+    return replace(stack, places=kept, notes=(*stack.notes, *notes), lost={file: whys[file] for file in lost})
 
 
 def _unusable(file: Path, last_page: int, shape: tuple[int, int]) -> str:

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import SUFFIX, Making, Manifest, Whole, read_manifest
 from gpustitch.io.partial import flush
 from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
+from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, Handed, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import triple
@@ -37,7 +37,7 @@ _LEAST_DIGITS = 5
 _SLAB_BYTES, _MOST_PLANES = 1 << 26, 64
 
 
-class PlanesWriter:
+class PlanesWriter(Closing):
     """Writes each plane of a volume into a file of its own, which appears whole; planes come in any order.
 
     A context manager. ``z00000.tif`` is the first plane. A manifest beside the files has size and checksum of each, so
@@ -105,7 +105,7 @@ class PlanesWriter:
         self._pattern = f"z%0{digits}d{suffix}"
         self._sidecar, self._origin_um, self._journal = sidecar, origin_um, journal
         self._given: set[int] = set()
-        self._lock, self._closed = threading.Lock(), False
+        self._lock = threading.Lock()
         self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
         settings = {"codec": codec or CODECS[0], "shape": list(self.shape), "dtype": self.dtype.name}
         with contextlib.ExitStack() as stack:
@@ -205,40 +205,20 @@ class PlanesWriter:
         self._in_flight.leave(n_bytes, job.exception())
         left.one()
 
-    def close(self) -> None:
-        """Wait for all writes and give the folder its name. Planes that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        with self._stack:
-            # An error raised inside this block makes the stack remove the partial folder.
-            if error is None:
-                for z in set(range(self.shape[0])) - self._given - self._had:
-                    self.skip(Box((z, 0, 0), (z + 1, *self.shape[1:])))
-            self._pool.shutdown()
-            if error is not None:
-                raise error
-            self._in_flight.raise_failure()
-            with os_errors(self.path):
-                if (content := sidecar_of(self._sidecar, self._origin_um)) is not None:
-                    (self._folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-                for file in self._folder.iterdir():
-                    flush(file)
-                flush(self._folder)
+    def _end(self, error: BaseException | None) -> None:
+        if error is None:
+            for z in set(range(self.shape[0])) - self._given - self._had:
+                self.skip(Box((z, 0, 0), (z + 1, *self.shape[1:])))
+        self._pool.shutdown()
+        if error is not None:
+            raise error
+        self._in_flight.raise_failure()
+        with os_errors(self.path):
+            if (content := sidecar_of(self._sidecar, self._origin_um)) is not None:
+                (self._folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            for file in self._folder.iterdir():
+                flush(file)
+            flush(self._folder)
 
 
 def _encoder(

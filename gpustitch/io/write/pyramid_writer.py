@@ -7,11 +7,10 @@ import functools
 import itertools
 import json
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.journal import Journal
 from gpustitch.io.volumes.record import Files, write_record
 from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
+from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.files.resumed import feeds, finished_blocks
 from gpustitch.io.write.files.sealing import FileStates, Ledger, flush_rest
 from gpustitch.io.write.files.unfinished import Unfinished
@@ -45,7 +45,7 @@ from gpustitch.io.write.stores import writing_context
 from gpustitch.model import ZYX, Box, Spacing, factors_between, level_factors
 
 
-class PyramidWriter(ABC):
+class PyramidWriter(Closing):
     """Takes a volume block by block and reduces the pyramid from the blocks while they are in memory.
 
     Voxels that make a whole file, a chunk or a shard of chunks, go to tensorstore at once. It writes while the caller
@@ -153,7 +153,6 @@ class PyramidWriter(ABC):
         self._unfinished = Unfinished(self.dtype)
         self._lock = threading.Lock()  # for the attributes below
         self._given: set[ZYX] = set()
-        self._closed = False
         with contextlib.ExitStack() as stack:
             if journal is None:
                 self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
@@ -185,7 +184,7 @@ class PyramidWriter(ABC):
         if not self._is_part:
             file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
-    def _conclude(self) -> None:  # noqa: B027  # most formats say everything at the beginning
+    def _conclude(self) -> None:  # most formats say everything at the beginning
         """Describe what only the written voxels tell."""
 
     @classmethod
@@ -289,42 +288,22 @@ class PyramidWriter(ABC):
         for level, factor in enumerate(self.factors):
             self._collect(level, coarser(box, factor), None)
 
-    def close(self) -> None:
-        """Wait for all writes and give the volume its name. Blocks that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed; the partial volume is then removed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._closed:
+    def _end(self, error: BaseException | None) -> None:
+        if error is None:
+            self._finish()
+        self._in_flight.wait_for_all()
+        self._ledger.close()
+        self._unfinished.close()
+        if error is not None:
+            raise error
+        self._in_flight.raise_failure()
+        if self._is_part:
             return
-        self._closed = True
-        with self._stack:
-            # An error raised inside this block makes the stack remove the partial folder.
-            if error is None:
-                self._finish()
-            self._in_flight.wait_for_all()
-            self._ledger.close()
-            self._unfinished.close()
-            if error is not None:
-                raise error
-            self._in_flight.raise_failure()
-            if self._is_part:
-                return
-            with os_errors(self.path):
-                self._conclude()
-                write_record(self._folder, self._record())
-                if self._flush:
-                    flush_rest(self._folder)
+        with os_errors(self.path):
+            self._conclude()
+            write_record(self._folder, self._record())
+            if self._flush:
+                flush_rest(self._folder)
 
     def _finish(self) -> None:
         if self._is_part:  # files that are not whole are made of finer ones, when all of these are there

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_file, atomic_record
 from gpustitch.io.provenance import json_text
 from gpustitch.io.volumes.sidecar import SIDECAR_SCHEMA
+from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
 from gpustitch.model import Box, Spacing
@@ -27,7 +27,7 @@ _MOST_PLANES = 64
 _SLAB_BYTES = 1 << 26
 
 
-class SlabWriter(abc.ABC):
+class SlabWriter(Closing):
     """Takes slabs of whole planes in order; the format's own class encodes and writes them.
 
     Attributes
@@ -59,7 +59,7 @@ class SlabWriter(abc.ABC):
         n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))
         self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
         self._sidecar, self._overwrite = sidecar, overwrite
-        self._next, self._closed = 0, False
+        self._next = 0
         self._order = threading.Lock()
         self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
 
@@ -125,39 +125,19 @@ class SlabWriter(abc.ABC):
         """All of it: a file is begun anew by each run."""
         yield box
 
-    def close(self) -> None:
-        """Wait for all writes and give the file its name. Planes that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed; the partial file is then removed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        with self._stack:
-            # An error raised inside this block makes the stack remove the partial file.
-            try:
-                if error is None:
-                    self._zeros(self.shape[0] - self._next)
-                    self._pieces.complete()
-            finally:
-                self._pieces.stop()
-                self._thread.join()
-            if error is not None:
-                raise error
-            self._in_flight.raise_failure()
-            if self._sidecar is not None:
-                self._write_sidecar(json_text({"schema": SIDECAR_SCHEMA, **self._sidecar}))
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            if error is None:
+                self._zeros(self.shape[0] - self._next)
+                self._pieces.complete()
+        finally:
+            self._pieces.stop()
+            self._thread.join()
+        if error is not None:
+            raise error
+        self._in_flight.raise_failure()
+        if self._sidecar is not None:
+            self._write_sidecar(json_text({"schema": SIDECAR_SCHEMA, **self._sidecar}))
 
     @abc.abstractmethod
     def _write_file(self) -> None:

@@ -37,7 +37,7 @@ from gpustitch.io.write.pyramid_layout import (
     pyramid_bytes,
     triple,
 )
-from gpustitch.io.write.shards import unfinished_bytes
+from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Frames, ObliqueScan, level_factors
 from gpustitch.model.options import documented, nested, option
@@ -53,8 +53,7 @@ from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress
-from gpustitch.running.resumed import restart
-from gpustitch.running.threads import Workers, checked_workers
+from gpustitch.running.threads import Workers, capped_workers, checked_workers
 
 # A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
 _BLOCK_WIDTH, _BLOCK_ROWS = 128, 256
@@ -87,7 +86,7 @@ class DeobliqueOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    restart: bool = restart()
+    restart: bool = shared.restart()
     flush: bool = True  # wait until the disk has everything; a volume that is read once and removed needs no flush
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
@@ -206,14 +205,14 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     block_shape = _block_shape(factors, options.chunk_shape)
     check_block(block_shape, scan.shape, dtype)
     # Threads beyond the blocks have nothing to do, and are given no memory.
-    n_workers = min(n_workers, math.prod(-(-n // side) for n, side in zip(scan.shape, block_shape, strict=True)))
+    n_workers = capped_workers(n_workers, math.prod(grid_of(scan.shape, block_shape)))
     output_bytes = _output_bytes(scan, dtype, options)
     if checks_disk:
         check_free_space(options.output, output_bytes - finished_bytes(options.output))
     front = _front_px(scan, options)
     file_bytes = planned_file_bytes(format, options, scan.shape, dtype, scan.spacing, front) or 0
     worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)
-    memory_bytes = _memory_bytes(scan, dtype, block_shape) + n_workers * worker_bytes
+    memory_bytes = _held_bytes(scan, dtype, block_shape) + IN_FLIGHT_BYTES + n_workers * worker_bytes
     memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, factors, file_bytes, front)
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
@@ -348,10 +347,10 @@ def _output_bytes(scan: ObliqueScan, dtype: np.dtype[Any], options: DeobliqueOpt
     return math.ceil(whole * covered)
 
 
-def _memory_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> int:
-    frame_bytes = scan.n_rows * scan.n_columns * dtype.itemsize
-    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
-    return window * frame_bytes + IN_FLIGHT_BYTES
+def _held_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> int:
+    """Bytes of the frames that are held: those that a block needs, and two batches more."""
+    n_frames = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
+    return n_frames * scan.n_rows * scan.n_columns * dtype.itemsize
 
 
 def _worker_bytes(scan: ObliqueScan, dtype: np.dtype[Any], block_shape: ZYX) -> int:
@@ -370,14 +369,12 @@ def _check_device(plan: DeobliquePlan) -> None:
     """Refuse a CUDA device that cannot hold the frames of a block and the arrays that correct the next frames."""
     if plan.device.memory_bytes is None:
         return
-    scan, block_shape = plan.scan, plan.block_shape
-    frame = scan.n_rows * scan.n_columns
-    window = min(scan.n_frames, math.ceil(block_shape[2] + scan.shear * block_shape[0]) + 2 * BATCH_FRAMES)
+    scan = plan.scan
     working = 0
     if plan.correction is not None:
         batch = Shaped((DEVICE_GRAIN.frames, scan.n_rows, scan.n_columns), np.dtype(plan.frames.dtype))
         working = batch.nbytes + corrected_bytes(plan.correction, batch)
-    needed = window * frame * plan.dtype.itemsize + 2 * working
+    needed = _held_bytes(scan, plan.dtype, plan.block_shape) + 2 * working
     if needed > plan.device.memory_bytes:
         raise ParameterError(
             f"{plan.options.input} needs about {needed / 1e9:.1f} GB of the device's memory, but may take only "

@@ -114,7 +114,7 @@ class Verdict:
         """The figures in one line for people."""
         models = ", ".join(f"{one.fit.model} {_percent(one.misfit)}" for one in self.others if one.fit)
         return (
-            f"misfit of flats, told by halves of the frames: none {_percent(self.none.misfit)}, {models}; "
+            f"misfit of flats, measured on halves of the frames: none {_percent(self.none.misfit)}, {models}; "
             f"{self.fit.model} is taken, its scatter is {_percent(self.judged.scatter)}"
         )
 
@@ -155,7 +155,7 @@ class Verdict:
 
     @property
     def _more_frames(self) -> str:
-        return "take more `n_frames`" if self.has_more_frames else "it takes frames of more tissue"
+        return "take more `n_frames`" if self.has_more_frames else "frames with more tissue would tell"
 
     @property
     def _remedy(self) -> str:

@@ -11,7 +11,6 @@ from gpustitch.io.write.pyramid_layout import DEFAULT_LEVELS
 from gpustitch.model import ZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.running import options as shared
-from gpustitch.running.resumed import restart
 
 VOLUME = "Volume"  # heading of the options
 
@@ -76,7 +75,7 @@ class StitchOptions:
     n_workers: int | None = shared.n_workers()
     n_writers: int = shared.n_writers()
     overwrite: bool = shared.overwrite()
-    restart: bool = restart()
+    restart: bool = shared.restart()
     device: str | Device = shared.device()
     device_memory_bytes: int | None = shared.device_memory()
     beside: tuple[str, ...] = ()

@@ -33,8 +33,6 @@ from gpustitch.running.memory import SPARE_BYTES, held_bytes, most_bytes
 from gpustitch.running.progress import duration_text, size_text
 from gpustitch.running.threads import checked_workers
 
-# The job in one of the ways that it may be done, and what that takes.
-_Way = tuple[PipelineOptions, tuple[DeobliquePlan, ...], "Foreseen"]
 # Frames that are read, corrected, fused and written to see how long one takes. The ends of a tile cost more than its
 # middle, so that a trial, most of which are ends, says too much rather than too little.
 _TRIED_FRAMES = 128
@@ -123,31 +121,55 @@ def fitting(
         If no way fits into the memory that is stated.
     """
     most, held = most_bytes(options.memory_bytes), held_bytes() + SPARE_BYTES
-    ways = [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]
-    found, fits = [], False
-    for way in ways:
+    tried = _tried(options, mosaic, tiles, making, most=most, held=held, may_change=may_change)
+    asked, last = tried[0], tried[-1]
+    fits = most is None or last.foreseen.memory_bytes <= most
+    chosen = last if fits else min(tried, key=lambda way: way.foreseen.memory_bytes)
+    if not fits and options.memory_bytes is not None:
+        may, least = size_text(options.memory_bytes), size_text(chosen.foreseen.memory_bytes)
+        raise ParameterError(f"`memory_bytes` is {may}, but the run takes at least about {least}; allow that much")
+    why = "" if most is None or chosen is asked else _why(asked, chosen, most, fits=fits)
+    return chosen.options, chosen.tiles, chosen.foreseen, why
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The job in one of the ways that it may be done, and what that takes."""
+
+    options: PipelineOptions
+    tiles: tuple[DeobliquePlan, ...]
+    foreseen: Foreseen
+
+
+def _tried(
+    options: PipelineOptions,
+    mosaic: Mosaic,
+    tiles: tuple[DeobliquePlan, ...],
+    making: IlluminationPlan | None,
+    *,
+    most: int | None,
+    held: int,
+    may_change: bool,
+) -> list[_Way]:
+    """Ways that take less and less, as asked for first, up to the first that takes at most ``most`` bytes."""
+    found: list[_Way] = []
+    for way in [options] if options.writes_tiles or not may_change else [options, replace(options, staged=True)]:
         for cut, n_workers, n_processes in _cuts(way, tiles, None if most is None else most - held):
             jobs, by = tuple(job.by(n_workers) for job in tiles), _by(way, n_workers, n_processes)
             found.append(_foreseen(by, mosaic, jobs, bytes_before(by, jobs, making, most, held), held, cut))
-            if fits := most is None or found[-1][2].memory_bytes <= most:
-                break
-        if fits:
-            break
-    asked, chosen = found[0], found[-1] if fits else min(found, key=lambda one: one[2].memory_bytes)
-    needed, may = size_text(asked[2].memory_bytes), "" if most is None else size_text(most)
-    if not fits and options.memory_bytes is not None:
-        least = size_text(chosen[2].memory_bytes)
-        raise ParameterError(f"`memory_bytes` is {may}, but the run takes at least about {least}; allow that much")
-    if chosen is asked:
-        return *asked, ""
-    text = f"the run takes about {needed} of memory, and it may take {may}: "
-    if chosen[0].staged != asked[0].staged:
-        text += "a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
-    elif fits:
-        text += f"it goes on with {_fewer(asked, chosen)}"
-    else:
-        text += "it may fail for want of memory"
-    return *chosen, text
+            if most is None or found[-1].foreseen.memory_bytes <= most:
+                return found
+    return found
+
+
+def _why(asked: _Way, chosen: _Way, most: int, *, fits: bool) -> str:
+    """Why the job is another than asked for, for people."""
+    text = (
+        f"the run takes about {size_text(asked.foreseen.memory_bytes)} of memory, and it may take {size_text(most)}: "
+    )
+    if chosen.options.staged != asked.options.staged:
+        return f"{text}a volume of each tile is written first, as by `staged`; raise `memory_bytes` if there is more"
+    return f"{text}it goes on with {_fewer(asked, chosen)}" if fits else f"{text}it may fail for want of memory"
 
 
 def _cuts(
@@ -164,12 +186,13 @@ def _cuts(
 
 def _fewer(asked: _Way, chosen: _Way) -> str:
     """What is less than was asked for, for people."""
-    n_workers = chosen[0].n_workers
+    n_workers, n_processes = chosen.options.n_workers, chosen.options.n_processes
     threads = "1 thread" if n_workers == 1 else f"{n_workers} threads"
-    if chosen[0].n_processes != asked[0].n_processes:
-        threads += " in 1 process" if chosen[0].n_processes == 1 else f" in {chosen[0].n_processes} processes"
-    frames = f", {chosen[2].cut.piece} frames at a time" if chosen[2].cut.piece != asked[2].cut.piece else ""
-    return f"{threads}{frames}{chosen[2].bands}"
+    if n_processes != asked.options.n_processes:
+        threads += " in 1 process" if n_processes == 1 else f" in {n_processes} processes"
+    piece = chosen.foreseen.cut.piece
+    frames = f", {piece} frames at a time" if piece != asked.foreseen.cut.piece else ""
+    return f"{threads}{frames}{chosen.foreseen.bands}"
 
 
 def _foreseen(
@@ -179,13 +202,13 @@ def _foreseen(
         volume = staged.foreseen(options, mosaic, tiles)
         more = formats.memory_bytes(options, volume.shape, volume.dtype)
         memory_bytes = held + max(before, volume.memory_bytes, staged.tile_bytes(options, tiles), more)
-        return options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes)
+        return _Way(options, tiles, Foreseen(volume, staged.disk_bytes(options, mosaic, tiles), memory_bytes))
     planned = one_pass.foreseen(options, mosaic, tiles, cut)
     disk_bytes = one_pass.disk_bytes(options, mosaic, tiles) + planned.most_kept_bytes
     more = formats.memory_bytes(options, planned.stitch.shape, planned.stitch.dtype)
     memory_bytes = held + max(before, planned.memory_bytes, more)
     seen = Foreseen(planned.stitch, disk_bytes, memory_bytes, cut, len(planned.bands), planned.kept_bytes)
-    return options, tiles, seen
+    return _Way(options, tiles, seen)
 
 
 def _by(options: PipelineOptions, n_workers: int, n_processes: int) -> PipelineOptions:

@@ -24,7 +24,6 @@ from gpustitch.oblique.report.names import PROVENANCE as PROVENANCE
 from gpustitch.oblique.report.names import TILES as TILES
 from gpustitch.oblique.report.names import VOLUME as VOLUME
 from gpustitch.running import options as shared
-from gpustitch.running.resumed import restart
 
 # More frames than this hardly move the percentile of a pixel.
 FLAT_FRAMES = 2000
@@ -185,6 +184,7 @@ class PipelineOptions:
         help="Most memory for one pass, such as 16G; where it needs more, it goes in bands of rows, or by volumes of "
         "the tiles, as by `staged`.",
         shown="four fifths of what is free",
+        panel=shared.RUNNING,
     )
     allow_missing: bool = shared.allow_missing()
     on_error: shared.OnError = shared.on_error()
@@ -195,11 +195,13 @@ class PipelineOptions:
         flag="--processes",
         help="Number of processes that share these threads in one pass.",
         shown="one per thread, from 1 GB of frames on",
+        panel=shared.RUNNING,
     )
     cluster: str | None = option(
         None,
         help="Fuse on dask workers that share the disk: local:N, slurm:N, or the address or file of a scheduler.",
         shown="this machine alone",
+        panel=shared.RUNNING,
     )
     report: bool = option(
         True,
@@ -210,9 +212,11 @@ class PipelineOptions:
     )
     overwrite: bool = shared.overwrite()
     dry_run: bool = option(
-        False, help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames."
+        False,
+        help="Only say what the run will take: files, disk, memory, and time by a trial run of a few frames.",
+        panel=shared.RUNNING,
     )
-    restart: bool = restart()
+    restart: bool = shared.restart()
     device: str | Device = shared.device(" Several, cuda:0,cuda:1, share the volume: a process each.")
     device_memory_bytes: int | None = shared.device_memory()
     files_beside: bool = option(

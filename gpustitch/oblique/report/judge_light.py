@@ -149,12 +149,16 @@ def stripes(sheets: Sequence[Sheet], record: Mapping[str, Any] | None, method: s
     is_reduced = method != "none" and before is not None and left < REDUCED * before
     if left <= (2 if is_reduced else 1) * limit:
         return Check(name, "pass", text, left, "%", limit)
-    helps = (
-        "`method` wavelet"
-        if method == "none"
-        else "`notch_length_px`, `level`, another `method`; another `flat`, if bands are broad"
-    )
-    return Check(name, "warn", text, left, "%", limit, helps)
+    return Check(name, "warn", text, left, "%", limit, _against_stripes(record, method))
+
+
+def _against_stripes(record: Mapping[str, Any] | None, method: str) -> str:
+    """What helps where stripes are left."""
+    if method != "none":
+        return "`notch_length_px`, `level`, another `method`; another `flat`, if bands are broad"
+    if (record or {}).get("choice"):  # wavelet was asked for, and found nothing to remove
+        return "`notch_length_px`, if these are stripes and not tissue along the rows"
+    return "`method` wavelet"
 
 
 def harm(record: Mapping[str, Any] | None) -> list[Check]:

@@ -78,7 +78,8 @@ class ReportResult:
         """A line for each check that did not pass, and what helps."""
         for check in self.checks:
             if check.state in ("fail", "warn"):
-                yield f"{check.state}: {check.name}: {check.reason}; helps: {check.helps}"
+                failed = "FAILED: " if check.state == "fail" else ""
+                yield f"{failed}{check.name}: {check.reason}; helps: {check.helps}"
 
 
 def plan(options: ReportOptions) -> ReportPlan:

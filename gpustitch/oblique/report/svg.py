@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -14,6 +14,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.report.draw import contrast, grey
 from gpustitch.oblique.report.gather import Measured, Plane
 from gpustitch.oblique.report.light import TileLight
+from gpustitch.oblique.report.placement import Remeasured
 
 # Classes of colours that people with any colour vision tell apart, by how far a link is off, voxels; and dashes.
 STEPS = ((0.3, "c1", ""), (1.0, "c2", "12 2"), (3.0, "c3", "7 3"), (math.inf, "c4", "2 3"))
@@ -25,6 +26,11 @@ _COLOURS = ("c1", "c2", "c3", "c4", "c6")
 _MOST_LINES = 40
 # Middles of tiles that are nearer in the map are one place.
 _SAME_PX = 14.0
+# The map names the tiles of a mosaic of up to so many.
+_MOST_NAMED = 60
+
+# Left, top, right, bottom.
+Rectangle = tuple[float, float, float, float]
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", more: str = "") -> str:
@@ -51,59 +57,100 @@ class _View:
         return self.margin + (x_um - self.left) * self.px_per_um, 14 + (y_um - self.top) * self.px_per_um
 
 
+@dataclass(frozen=True)
+class _Map:
+    """Tiles from above: what each covers (left, top, right, bottom), um, and where its middle is drawn, pixels."""
+
+    view: _View
+    rectangles: Mapping[str, Rectangle]
+    middles: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, rectangles: Mapping[str, Rectangle]) -> _Map:
+        """The map, as large as the page has room for."""
+        left, top, right, bottom = _around(rectangles)
+        view = _View(left, top, min((_MAP_PX - 60) / (right - left), 560 / (bottom - top)))
+        middles: dict[str, tuple[float, float]] = {}
+        places: list[tuple[float, float]] = []
+        for name, (x0, y0, x1, y1) in rectangles.items():
+            (a, b), (c, d) = view.at(x0, y0), view.at(x1, y1)
+            place = (a + c) / 2, (b + d) / 2
+            # Tiles at one place and of unlike depth are drawn one below the other.
+            n_above = sum(math.dist(other, place) < _SAME_PX for other in places)
+            places.append(place)
+            middles[name] = place[0] + 40 * n_above, place[1] + 36 * n_above
+        return cls(view, rectangles, middles)
+
+
 def tile_map(found: Measured, errors: Mapping[str, Sequence[float]], rejected: Mapping[tuple[str, str], str]) -> str:
     """Tiles from above at half their depth, links between them, and standard errors, enlarged.
 
     ``errors`` are standard errors (x, y, z) of tiles, um; ``rejected`` says why links were rejected.
     """
-    rectangles = {name: _rectangle(tile, found) for name, tile in found.placed.items()}
-    left, top, right, bottom = (
-        f(r[n] for r in rectangles.values()) for f, n in ((min, 0), (min, 1), (max, 2), (max, 3))
-    )
-    view = _View(left, top, min((_MAP_PX - 60) / (right - left), 560 / (bottom - top)))
-    width, height = (right - left) * view.px_per_um + 60, (bottom - top) * view.px_per_um + 40
-    parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="map of tiles">']
-    middles: dict[str, tuple[float, float]] = {}
-    places: list[tuple[float, float]] = []
-    named = len(rectangles) <= 60
-    wide = max(1.0, min(x1 - x0 for x0, _, x1, _ in rectangles.values()) / 4)
-    columns = sorted({round(x0 / wide) for x0, *_ in rectangles.values()})
-    for name, (x0, y0, x1, y1) in rectangles.items():
-        (a, b), (c, d) = view.at(x0, y0), view.at(x1, y1)
-        parts.append(f'<rect x="{a:.1f}" y="{b:.1f}" width="{c - a:.1f}" height="{d - b:.1f}" class="tile"/>')
-        # Tiles at one place and of unlike depth are drawn one below the other.
-        n_above = sum(math.dist(at, ((a + c) / 2, (b + d) / 2)) < _SAME_PX for at in places)
-        places.append(((a + c) / 2, (b + d) / 2))
-        middles[name] = ((a + c) / 2 + 40 * n_above, (b + d) / 2 + 36 * n_above)
+    drawn = _Map.of({name: _rectangle(tile, found) for name, tile in found.placed.items()})
+    left, top, right, bottom = around = _around(drawn.rectangles)
+    px_per_um = drawn.view.px_per_um
+    width, height = (right - left) * px_per_um + 60, (bottom - top) * px_per_um + 40
     largest = max((max(e[:2]) for e in errors.values()), default=0.0)
     times = _nice(0.12 * min(right - left, bottom - top) / largest) if largest > 0 else 0.0
-    for link in found.placing.links:
-        (a, b), (c, d) = middles[link.fixed], middles[link.moving]
-        off = None if link.off_px is None else max(map(abs, link.off_px))
-        colour, dash = step_of(off)
-        told = "not compared: " + link.reason if off is None else f"off by {off:.2f} voxels"
-        told += f"; link rejected: {rejected[link.pair]}" if link.pair in rejected else ""
-        parts.append(
-            f'<line x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}" class="{colour}" stroke-width="3" '
-            f'stroke-dasharray="{dash}"><title>{escape(f"{link.fixed} - {link.moving}: {told}")}</title></line>'
-        )
-        if link.pair in rejected:
-            parts.append(_text((a + c) / 2, (b + d) / 2 + 5, "✕", more='class="cross"'))
-    for name, (a, b) in middles.items():
-        if name in errors and times:
-            rx, ry = (max(1.0, times * um * view.px_per_um) for um in errors[name][:2])
-            parts.append(f'<ellipse cx="{a:.1f}" cy="{b:.1f}" rx="{rx:.1f}" ry="{ry:.1f}" class="error"/>')
-        parts.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"/>')
-        if named:  # neighbours along x have their names above and below
-            is_below = columns.index(round(rectangles[name][0] / wide)) % 2
-            parts.append(_text(a, b + (18 if is_below else -8), name, more='class="name"'))
-    parts += _axes(view, (left, top, right, bottom))
+    parts = [
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" aria-label="map of tiles">',
+        *_outlines(drawn),
+        *_links(drawn, found.placing.links, rejected),
+        *_middles(drawn, errors, times),
+        *_axes(drawn.view, around),
+    ]
     note = f"ellipses: standard errors, {times:g} times as large" if times else "standard errors are not known"
     caption = f"<figcaption>x to the right and y downwards, um, in the middle of the depth; {note}</figcaption>"
     return "<figure>" + "".join(parts) + f"</svg>{caption}</figure>"
 
 
-def _rectangle(tile: PlacedVolume, found: Measured) -> tuple[float, float, float, float]:
+def _around(rectangles: Mapping[str, Rectangle]) -> Rectangle:
+    """The rectangle (left, top, right, bottom) around all."""
+    lefts, tops, rights, bottoms = zip(*rectangles.values(), strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def _outlines(drawn: _Map) -> Iterator[str]:
+    """What the tiles cover."""
+    for x0, y0, x1, y1 in drawn.rectangles.values():
+        (a, b), (c, d) = drawn.view.at(x0, y0), drawn.view.at(x1, y1)
+        yield f'<rect x="{a:.1f}" y="{b:.1f}" width="{c - a:.1f}" height="{d - b:.1f}" class="tile"/>'
+
+
+def _links(drawn: _Map, links: Iterable[Remeasured], rejected: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """A line for each link, in the colour of how far it is off; a cross on rejected ones."""
+    for link in links:
+        (a, b), (c, d) = drawn.middles[link.fixed], drawn.middles[link.moving]
+        off = None if link.off_px is None else max(map(abs, link.off_px))
+        colour, dash = step_of(off)
+        told = "not compared: " + link.reason if off is None else f"off by {off:.2f} voxels"
+        told += f"; link rejected: {rejected[link.pair]}" if link.pair in rejected else ""
+        yield (
+            f'<line x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}" class="{colour}" stroke-width="3" '
+            f'stroke-dasharray="{dash}"><title>{escape(f"{link.fixed} - {link.moving}: {told}")}</title></line>'
+        )
+        if link.pair in rejected:
+            yield _text((a + c) / 2, (b + d) / 2 + 5, "✕", more='class="cross"')
+
+
+def _middles(drawn: _Map, errors: Mapping[str, Sequence[float]], times: float) -> Iterator[str]:
+    """A dot for each tile, its standard error enlarged ``times`` (none for 0), and its name if tiles are few."""
+    rectangles = drawn.rectangles
+    are_named = len(rectangles) <= _MOST_NAMED
+    wide = max(1.0, min(x1 - x0 for x0, _, x1, _ in rectangles.values()) / 4)
+    columns = sorted({round(x0 / wide) for x0, *_ in rectangles.values()})
+    for name, (a, b) in drawn.middles.items():
+        if name in errors and times:
+            rx, ry = (max(1.0, times * um * drawn.view.px_per_um) for um in errors[name][:2])
+            yield f'<ellipse cx="{a:.1f}" cy="{b:.1f}" rx="{rx:.1f}" ry="{ry:.1f}" class="error"/>'
+        yield f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" class="dot"/>'
+        if are_named:  # neighbours along x have their names above and below
+            is_below = columns.index(round(rectangles[name][0] / wide)) % 2
+            yield _text(a, b + (18 if is_below else -8), name, more='class="name"')
+
+
+def _rectangle(tile: PlacedVolume, found: Measured) -> Rectangle:
     """What a tile covers in the middle of its depth (left, top, right, bottom), um."""
     cover, (_, y, x) = tile.volume.coverage, tile.origin_px
     _, y_um, x_um = found.spacing.zyx_um
@@ -117,7 +164,7 @@ def _nice(value: float) -> float:
     return max(n * power for n in (1, 2, 5) if n * power <= value * (1 + 1e-9))
 
 
-def _axes(view: _View, box: tuple[float, float, float, float]) -> Iterator[str]:
+def _axes(view: _View, box: Rectangle) -> Iterator[str]:
     """Ticks along the left and the lower side."""
     left, top, right, bottom = box
     for low, high, is_x in ((left, right, True), (top, bottom, False)):

@@ -15,7 +15,7 @@ from gpustitch.running.progress import SILENT, Progress
 from gpustitch.slices.dicom.directory import is_directory_file, named_files
 from gpustitch.slices.dicom.pixels import pixels_equal
 from gpustitch.slices.dicom.series import find_dicom_series
-from gpustitch.slices.found import slice_files
+from gpustitch.slices.found import SliceFiles, slice_files
 from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.logs.matching import logs_for, with_logs
 from gpustitch.slices.logs.scanners import read_scanner_log
@@ -77,35 +77,59 @@ def judge(
     """
     named = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files = slice_files(_expanded(named, progress))
-    dicom, notes = _dicom(files.dicom, options, progress)
-    dicom = without_flicker(dicom, options.tolerance)
-    images, lone = _series_beside(dicom, _images(files.images, options))
-    found = [*dicom, *images]
-    if not found:
-        found, notes = _of_logs(files.logs, notes)
-    loose = [*files.notes, *notes, *lone, *(note for one in found if not one.headers for note in one.notes)]
+    found, loose = _found(files, options, progress)
     series = [one for one in found if one.headers]
-    bad = [note for note in (*loose, *(note for one in series for note in one.notes)) if _is_bad(note)]
-    if bad and (not series or not options.keep_going):
-        raise DamagedInputError(
-            bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
-        )
-    packed = _archives(files.others)
-    if not series:
-        hint = f"; unpack {packed} first" if packed else ""
-        raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}{hint}")
-    if packed:
+    _check_found(series, [*loose, *(note for one in series for note in one.notes)], files, named, options)
+    if packed := _archives(files.others):
         progress.note(f"archives are not opened, unpack them if they belong to it: {packed}")
-    folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
-    series, loose = _attached(series, folders)
-    for is_bad, text in _few([(note, folders[note]) for note in loose]):
-        (progress.warn if is_bad else progress.note)(text)
+    series = _told(series, loose, files, progress)
     if shared.checked_on_error(options.on_error):
         series = without_damaged(series)
     series = [part for one in series for part in parted_series(one, options)]
     judged = [judge_series(one, options, pixels_equal if one.source_format == "dicom" else None) for one in series]
     judged = [with_pixels(stack) for stack in judged]
     return judged if options.split_by else with_study(judged)
+
+
+def _found(files: SliceFiles, options: JudgeOptions, progress: Progress) -> tuple[list[SliceSeries], list[Note]]:
+    """All series, DICOM first, else what logs say of absent images; and the notes that are of no series."""
+    dicom, notes = _dicom(files.dicom, options, progress)
+    dicom = without_flicker(dicom, options.tolerance)
+    images, lone = _series_beside(dicom, _images(files.images, options))
+    found = [*dicom, *images]
+    if not found:
+        found, notes = _of_logs(files.logs, notes)
+    return found, [*files.notes, *notes, *lone, *(note for one in found if not one.headers for note in one.notes)]
+
+
+def _check_found(
+    series: Sequence[SliceSeries],
+    notes: Sequence[Note],
+    files: SliceFiles,
+    named: Sequence[str],
+    options: JudgeOptions,
+) -> None:
+    """Raise DamagedInputError for unreadable files that are not to be passed over, InputMissingError for no series."""
+    bad = [note for note in notes if _is_bad(note)]
+    if bad and (not series or not options.keep_going):
+        raise DamagedInputError(
+            bad[0].text if len(bad) == 1 else f"{bad[0].text} (and {plural(len(bad) - 1, 'more file')})"
+        )
+    if not series:
+        packed = _archives(files.others)
+        hint = f"; unpack {packed} first" if packed else ""
+        raise InputMissingError(f"there are no slices (DICOM, TIFF, PNG, JPEG, BMP) in {', '.join(named)}{hint}")
+
+
+def _told(
+    series: Sequence[SliceSeries], loose: Sequence[Note], files: SliceFiles, progress: Progress
+) -> list[SliceSeries]:
+    """The series with the notes of unreadable files beside them; notes that are of no series are told."""
+    folders = {note: _folders(note, [*files.dicom, *files.images]) for note in loose}
+    noted, left = _attached(series, folders)
+    for is_bad, text in _few([(note, folders[note]) for note in left]):
+        (progress.warn if is_bad else progress.note)(text)
+    return noted
 
 
 def _expanded(paths: Sequence[str], progress: Progress) -> list[str]:

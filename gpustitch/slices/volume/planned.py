@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpustitch.io.write.formats import volume_suffix
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import ZPlan
@@ -63,3 +64,9 @@ class VolumePlan:
     def count(self, *origins: int) -> int:
         """Number of planes of some origins: OUTSIDE, GAP, FILLED, BETWEEN, EXACT of :mod:`gpustitch.regrid.plan`."""
         return int(np.isin(self.sources.plane_origin, origins).sum())
+
+
+def path_of_stretch(path: Path, number: int) -> Path:
+    """The path of the volume of a stretch: with its number before the suffix."""
+    stem = path.name[: len(path.name) - len(volume_suffix(path))]
+    return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")

@@ -21,7 +21,7 @@ from gpustitch.io.atomic import atomic_file, check_apart, check_file_output, che
 from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import VolumeOutput
-from gpustitch.io.write.formats import titles, volume_suffix
+from gpustitch.io.write.formats import titles
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
 from gpustitch.io.write.storing import planned_file_bytes
@@ -47,7 +47,7 @@ from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
 from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
 from gpustitch.slices.volume.options import ResampleOptions
 from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
-from gpustitch.slices.volume.planned import VolumePlan
+from gpustitch.slices.volume.planned import VolumePlan, path_of_stretch
 
 __all__ = ["ResampleOptions", "ResamplePlan", "plan", "run"]
 
@@ -123,12 +123,7 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
     OutputExistsError, OutputError
         If an output exists, cannot be created, or would not fit on the disk.
     """
-    check_output(options.output, overwrite=options.overwrite)
-    if options.output_format.in_order:
-        check_file_output(options.output, overwrite=options.overwrite)
-    check_apart(options.output, options.paths)
-    for source in options.paths:
-        check_outside(options.output, source, is_image=options.output_format.is_image)
+    _check_output(options)
     n_workers = checked_workers(options.n_workers)
     device = choose_device(options.device, options.device_memory_bytes)
     paths = () if options.stack and options.planes else options.paths
@@ -140,18 +135,33 @@ def plan(options: ResampleOptions, progress: Progress = SILENT) -> ResamplePlan:
         for stack, planes in zip(stacks, opened, strict=True)
     ]
     job = _in_one_file(jobs)
-    options, stack = job.options, job.stack
-    for volume in job.volumes:
-        check_output(volume.path, overwrite=options.overwrite)
-        check_file_output(volume.table, overwrite=options.overwrite)
-        for path in (volume.path, volume.table):
-            for stack in stacks:
-                check_apart(path, (header.path for header in stack.series.headers))
-    check_free_space(options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
+    _check_volumes(job, stacks)
     if len(job.volumes) > 1:  # some are whole before the last begins
         made = [path for volume in job.volumes for path in (volume.path, record_of(volume.path), volume.table)]
         job = dataclasses.replace(job, inputs=Inputs.of(paths, apart=made))
     return job
+
+
+def _check_output(options: ResampleOptions) -> None:
+    """Refuse an output that exists, or that is or holds an input."""
+    check_output(options.output, overwrite=options.overwrite)
+    if options.output_format.in_order:
+        check_file_output(options.output, overwrite=options.overwrite)
+    check_apart(options.output, options.paths)
+    for source in options.paths:
+        check_outside(options.output, source, is_image=options.output_format.is_image)
+
+
+def _check_volumes(job: ResamplePlan, stacks: Sequence[SliceStack]) -> None:
+    """Refuse volumes and tables that exist, are slices, or would not fit on the disk."""
+    overwrite = job.options.overwrite
+    for volume in job.volumes:
+        check_output(volume.path, overwrite=overwrite)
+        check_file_output(volume.table, overwrite=overwrite)
+        for path in (volume.path, volume.table):
+            for stack in stacks:
+                check_apart(path, (header.path for header in stack.series.headers))
+    check_free_space(job.options.output, sum(volume.output_bytes for volume in job.volumes) * job.n_volumes)
 
 
 def _chosen(options: ResampleOptions, progress: Progress) -> list[SliceStack]:
@@ -294,7 +304,7 @@ def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, 
             f"`stretches`: {stack.series.name} is {fit.spacing_class} and has no stretches to write one by one"
         )
     for number, part in enumerate(long, 1):
-        yield _numbered(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
+        yield path_of_stretch(options.output, number), stretch_grid(fit, positions, part, options.spacing_mm)
 
 
 def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
@@ -349,12 +359,6 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
     return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes, _samples(planes))
-
-
-def _numbered(path: Path, number: int) -> Path:
-    """The name with the number of a stretch before its suffix."""
-    stem = path.name[: len(path.name) - len(volume_suffix(path))]
-    return path.with_name(f"{stem}_run{number}{path.name[len(stem) :]}")
 
 
 def cautions(plan: ResamplePlan) -> Iterator[str]:

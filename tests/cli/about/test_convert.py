@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, name: str) -> None:
     assert process.returncode == -signal.SIGKILL
     result = called(*arguments[1:])
     assert result.exit_code == 0, result.output
-    assert "going on with an unfinished run" in result.output
+    assert "continuing an unfinished run" in result.output
     if name != "o.planes":
         np.testing.assert_array_equal(open_volume(tmp_path / name).read(Box.of_shape(voxels.shape)), voxels)
     verified = CliRunner().invoke(app, ["verify", str(tmp_path / name)])

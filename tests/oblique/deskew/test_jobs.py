@@ -123,7 +123,7 @@ def test_frames_of_finished_blocks_are_not_read_again(patched, tmp_path) -> None
     assert any("is kept in" in line for line in heard.warnings)
     frames.left, frames.read_times[:] = 1 << 30, 0
     run_resumed(plan(options), heard := Heard())
-    assert any("going on with an unfinished run" in note for note in heard.notes)
+    assert any("continuing an unfinished run" in note for note in heard.notes)
     assert not frames.read_times[:40].any() and (frames.read_times[96:] == 1).all()
 
 

@@ -173,5 +173,5 @@ def test_the_commands_say_what_differs_by_their_flags(root):
     assert code == 0 and "5 of 5 images are finished and kept" in said and "5 images (5 of them kept)" in said
     assert call("--dark", 5, "--skip-existing", "--overwrite")[0] == 3
     code, said = call("--dark", 5)
-    assert code == 7 and "go on with --skip-existing" in said
+    assert code == 7 and "continue with --skip-existing" in said
     assert replace(options(root), skip_existing=True).skip_existing

@@ -76,7 +76,7 @@ def test_an_ended_fusion_goes_on(tree: TreeOptions, tmp_path: Path, full: list[i
         assert any("is kept in" in line for line in heard.warnings)
     full[0] = 1 << 30
     result = run_resumed(plan_tree(tree, options_of(output)), heard := Heard())
-    assert any("going on with an unfinished run" in note for note in heard.notes) and result.path == output
+    assert any("continuing an unfinished run" in note for note in heard.notes) and result.path == output
     n_written = (1 << 30) - full[0]
     assert n_written <= len([file for file in expected if "json" not in file]) - 10
     assert contents(output) == expected and not work_place(output).exists()

@@ -116,7 +116,7 @@ def test_a_run_in_bands_that_ended_goes_on_without_them(
     again = plan(replace(options, output=place))
     assert again.foreseen.n_bands == 1
     run(again, seen := Heard())
-    assert any("going on with an unfinished run" in line for line in seen.notes)
+    assert any("continuing an unfinished run" in line for line in seen.notes)
     assert chunks(place / "volume") == chunks(tmp_path / "bands" / "volume")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bands", "full"]
 

@@ -128,7 +128,7 @@ def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path
     assert process.exitcode == -signal.SIGKILL
     heard = Heard()
     run(plan(spread(channel, place, n_processes=1, x_step_um=step)), heard)
-    assert any("going on with an unfinished run" in note for note in heard.notes)
+    assert any("continuing an unfinished run" in note for note in heard.notes)
     assert volume_of(place) == expected
 
 

@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged:
             again = run_apart(processes, options)
             assert again is not None
             seen, notes = again
-            assert any("going on with an unfinished run" in note for note in notes) or not finished
+            assert any("continuing an unfinished run" in note for note in notes) or not finished
             # What was noted is not done again.
             n_files = sum(unit.startswith("volume/") for unit in finished)
             assert seen["add"] == whole[0]["add"] - len(finished)
@@ -177,7 +177,7 @@ def test_a_full_disk_keeps_what_is_finished(row: Path, tmp_path: Path, monkeypat
     assert any(f"kept in {tmp_path / 'out.work'}: run again" in line for line in heard.warnings)
     assert sum(unit.startswith("volume/") for unit in units(tmp_path / "out")) >= 12
     run(plan(options), heard := Heard())
-    assert any("going on with an unfinished run of 20" in note for note in heard.notes)
+    assert any("continuing an unfinished run of 20" in note for note in heard.notes)
     assert contents(tmp_path / "out") == expected
     first, second = json.loads((tmp_path / "out" / RUN_RECORD).read_text())["runs"]
     assert (first["outcome"], first["continues"], second["outcome"]) == ("failed", None, "finished")
@@ -188,7 +188,7 @@ def test_a_full_disk_keeps_what_is_finished(row: Path, tmp_path: Path, monkeypat
     told = [part["is_finished"] for part in first["parts"] if part["name"] == "volume"]
     assert told == [False] and second["device"] == "cpu" and second["n_workers"] >= 1
     log = (tmp_path / "out" / RUN_LOG).read_text()
-    assert "the disk is full" in log and "going on with an unfinished run" in log and "  share  " in log
+    assert "the disk is full" in log and "continuing an unfinished run" in log and "  share  " in log
 
 
 @pytest.fixture
@@ -216,12 +216,12 @@ def test_another_job_does_not_go_on(ended: PipelineOptions, tmp_path: Path) -> N
     assert units(ended.output) == before
     # What changes no voxel changes nothing.
     run(plan(replace(ended, n_workers=1)), heard := Heard())
-    assert any("going on with an unfinished run" in note for note in heard.notes)
+    assert any("continuing an unfinished run" in note for note in heard.notes)
 
 
 def test_a_run_may_begin_anew(ended: PipelineOptions) -> None:
     result = run(plan(replace(ended, x_step_um=1.5, restart=True)), heard := Heard())
-    assert not any("going on with an unfinished run" in note for note in heard.notes)
+    assert not any("continuing an unfinished run" in note for note in heard.notes)
     assert result.stitched.spacing.x_um == 1.5
     assert not work_place(ended.output).exists()
 

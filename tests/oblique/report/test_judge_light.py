@@ -74,6 +74,13 @@ def test_stripes_are_compared_with_the_tissue(left: float, across: float) -> Non
     assert check.state == "pass" or check.helps == "`method` wavelet"
 
 
+def test_a_method_that_was_asked_for_is_not_advised() -> None:
+    chosen = {"choice": {"frames": 8}, "measures": {}}
+    for record, is_advised in ((None, True), (chosen, False)):
+        check = judge_light.stripes(sheets(4.0, 0.5), record, "none")
+        assert check.state == "warn" and ("wavelet" in check.helps) == is_advised
+
+
 def test_narrow_frames_need_stronger_stripes() -> None:
     narrow = [replace(each, written=EMPTY[:, :100]) for each in sheets(4.0, 0.5)]
     assert judge_light.stripes(sheets(4.0, 0.5), None, "none").state == "warn"
