@@ -95,17 +95,20 @@ def _of_stretches(
     uncertainty: float,
     slack: Slack,
 ) -> SpacingFit:
-    long = [t[stretch.first : stretch.stop] for stretch in stretches if stretch.n_slices >= SHORTEST_STRETCH]
-    residual = max(narrowest_band(np.arange(len(piece), dtype=np.float64), piece)[1] for piece in long)
+    bands = [
+        narrowest_band(np.arange(stretch.n_slices, dtype=np.float64), t[stretch.first : stretch.stop])
+        for stretch in stretches
+        if stretch.n_slices >= SHORTEST_STRETCH
+    ]
     return SpacingFit(
         spacing_class=spacing_class,
         spacing_mm=spacing,
         uncertainty_mm=uncertainty,
         origin_mm=float(t[0]),
         steps=np.arange(len(t), dtype=np.int64),
-        residual_mm=residual,
+        residual_mm=max(half for _, half in bands),
         rounding_mm=float(slack.rounding.max()),
-        is_rounded=residual > slack.tolerance * spacing,
+        is_rounded=any(half > slack.tolerance * own for own, half in bands),
         by_number=False,
         stretches=stretches,
         n_output=planes_over(float(t[-1] - t[0]), spacing),

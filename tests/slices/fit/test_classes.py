@@ -53,6 +53,18 @@ def test_rounded_positions_say_so_and_how_far_the_spacing_may_be_off() -> None:
     assert fit.residual_mm <= 0.05 + 1e-9
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_unevenness_within_the_tolerance_of_wide_stretches_is_not_called_rounding(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fine, wide = 1.0, float(rng.uniform(2, 5))
+    # Slices of the wide stretch are off by less than 1 % of its own spacing, but by more than 1 % of the finest.
+    off = 0.005 * wide * np.resize([1, -1], 9) * rng.uniform(0.9, 1)
+    positions = np.concatenate([fine * np.arange(9), 8 * fine + wide * np.arange(1, 10) + off])
+    fit = fit_slices(positions, EXACT)
+    assert fit.spacing_class is SpacingClass.VARIABLE
+    assert fit.residual_mm > 10 * fit.rounding_mm and not fit.is_rounded
+
+
 def test_rounding_does_not_excuse_a_missing_slice() -> None:
     fit = fit_slices(np.delete(np.round(0.7 * np.arange(80), 1), 33), 0.05)
     assert fit.spacing_class is SpacingClass.MISSING
