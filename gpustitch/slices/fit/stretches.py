@@ -9,15 +9,13 @@ import numpy as np
 
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import planes_over
-from gpustitch.slices.fit.grid import GAP_FACTOR, Slack, fitted_grid, usual_gap
+from gpustitch.slices.fit.grid import CHANCE, GAP_FACTOR, Slack, fitted_grid, usual_gap
 from gpustitch.slices.fit.lines import band_slopes, narrowest_band
 from gpustitch.slices.model import SpacingClass, SpacingFit, Stretch
 
 # Fewest slices that make a stretch, and the greatest part of all slices that may lie in shorter pieces.
 SHORTEST_STRETCH = 3
 MOST_LOOSE = 0.25
-# Equal spacings of a few slices count as chance if they are more probable than this.
-CHANCE = 0.05
 
 
 def stretches_of(t: Floats, slack: Slack) -> SpacingFit | None:

@@ -84,6 +84,25 @@ def test_positions_coarser_than_the_spacing_are_told_apart_by_number() -> None:
         fit_slices(np.round(true), 0.5)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_slices_at_whole_mm_that_were_numbered_anew_have_holes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(12, 60)), 1 + seed % 2
+    unit = float(rng.choice([0.01, 0.1, 1.0]))
+    kept = np.delete(np.arange(n), np.sort(rng.choice(np.arange(2, n - 2), k, replace=False)))
+    numbers = np.arange(len(kept))[:: 1 if seed % 3 else -1].copy()
+    fit = fit_slices(unit * (kept - 40), unit / 2, numbers)
+    assert (fit.spacing_class, fit.n_output) == (SpacingClass.MISSING, n)
+    assert fit.spacing_mm == pytest.approx(unit) and fit.steps.tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("spacing", [1.05, 1.11, 1.17])
+def test_wide_intervals_that_are_evenly_spaced_come_from_decimals(spacing: float) -> None:
+    fit = fit_slices(np.round(spacing * np.arange(150)), 0.5, np.arange(150))
+    assert fit.spacing_class is SpacingClass.UNIFORM and fit.by_number
+    assert abs(fit.spacing_mm - spacing) <= fit.uncertainty_mm
+
+
 def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:
     numbers = np.random.default_rng(0).permutation(50)
     with pytest.raises(ParameterError, match="one position"):
