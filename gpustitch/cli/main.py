@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gpustitch.version import VERSION
 
@@ -47,6 +47,19 @@ _HEADINGS = {
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
+class _Stage(TyperCommand):
+    """Refuses empty words: a shell makes them of variables that are not set, and ``Path("")`` is the working folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, word in zip([self.name or "", *args], args, strict=False):
+            if not word or (word.startswith("--") and word.endswith("=")):
+                what = word or f"after {before}"
+                raise typer.BadParameter(
+                    f"a value is empty ({what}): is a variable of the shell not set? The working folder is .", ctx=ctx
+                )
+        return super().parse_args(ctx, args)
+
+
 class _Stages(TyperGroup):
     """Imports a command's module when the command is used, so that no command waits for the imports of others."""
 
@@ -63,7 +76,7 @@ class _Stages(TyperGroup):
         alone = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_show_locals=False)
         function = importlib.import_module(COMMANDS[cmd_name]).command
         heading = _HEADINGS[COMMANDS[cmd_name].split(".")[2]]
-        alone.command(cmd_name, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
+        alone.command(cmd_name, cls=_Stage, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
         return typer.main.get_command(alone)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:

@@ -26,7 +26,7 @@ def path_key(path: Path) -> tuple[NameKey, ...]:
 
 
 def is_text(path: Path) -> bool:
-    """Whether the whole path is UTF-8: names on disks of old systems may be other bytes, which some libraries refuse."""
+    """Whether the whole path is UTF-8: names on old disks may be other bytes."""
     try:
         os.fspath(path.absolute()).encode("utf-8")
     except UnicodeEncodeError:

@@ -116,3 +116,11 @@ def test_a_mistyped_command_or_option_names_the_one_that_was_meant(name):
     flag = next(f for leaf in leaves(command(name).options_type, command(name).without) for f in leaf.flags if f[4:])
     answer = CliRunner().invoke(app, [name, flag[:-1] + "q", "x"], env=wide)
     assert answer.exit_code == 2 and re.search(rf"(Did you mean|Possible options:)[^)]*{flag}\b", answer.output)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("words", [("",), ("here", ""), ("--output=",), ("--output", "", "--quiet"), ("--", "")])
+def test_empty_words_are_no_working_folder(name, words):
+    result = CliRunner().invoke(app, [name, *words])
+    assert result.exit_code == 2
+    assert "a value is empty" in result.output
