@@ -11,7 +11,7 @@ from importlib.abc import InspectLoader
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gpustitch.version import VERSION
 
@@ -51,6 +51,19 @@ _HEADINGS = {
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
+class _Stage(TyperCommand):
+    """Refuses empty words: a shell makes them of variables that are not set, and ``Path("")`` is the working folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, word in zip([self.name or "", *args], args, strict=False):
+            if not word or (word.startswith("--") and word.endswith("=")):
+                what = word or f"after {before}"
+                raise typer.BadParameter(
+                    f"a value is empty ({what}): is a variable of the shell not set? The working folder is .", ctx=ctx
+                )
+        return super().parse_args(ctx, args)
+
+
 class _Stages(TyperGroup):
     """Imports a command's module when the command is used, so that no command waits for the imports of others."""
 
@@ -77,7 +90,7 @@ class _Stages(TyperGroup):
         module = COMMANDS[cmd_name]
         function = _described(module) if self._only_lists else importlib.import_module(module).command
         heading = _HEADINGS[module.split(".")[2]]
-        alone.command(cmd_name, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
+        alone.command(cmd_name, cls=_Stage, context_settings=_HELP_NAMES, rich_help_panel=heading)(function)
         return typer.main.get_command(alone)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:

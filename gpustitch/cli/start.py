@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ _OF_PRODUCTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "B
 def main() -> None:
     """Run the command line; what stops it while it is imported leaves one line and an exit code."""
     _open_standard_streams()
+    _say_all_characters()
     _leave_cores_to_stages()
     with handled(_leave, (signal.SIGINT, *STOPPING)):
         from gpustitch.cli.main import main as run  # takes a second
@@ -42,6 +44,15 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"gpustitch: {word_of(number)}\n".encode())
     os._exit(128 + number)
+
+
+def _say_all_characters() -> None:
+    """Show characters that the terminal's encoding lacks, and bytes of names that are no text, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names that are no text go back to the bytes that they were.
+        gives_bytes_back = stream is not None and (stream.encoding, stream.errors) == ("utf-8", "surrogateescape")
+        if isinstance(stream, io.TextIOWrapper) and not gives_bytes_back:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _open_standard_streams() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gpustitch.errors import GpustitchError, OutputError, OutputExistsError, ParameterError
-from gpustitch.io.found import root_of
+from gpustitch.io.found import is_text, root_of
 from gpustitch.io.partial import (
     final_place,
     flush,
@@ -37,6 +37,7 @@ def check_output(path: Path, *, overwrite: bool, is_whole: bool = True) -> None:
     OutputError
         If no file can be created at ``path``, or a folder there must not be replaced.
     """
+    _check_text(path)
     if not overwrite and is_there(path):
         raise OutputExistsError(f"{path} exists already; choose another output, or `overwrite` replaces it")
     if is_whole:
@@ -46,6 +47,15 @@ def check_output(path: Path, *, overwrite: bool, is_whole: bool = True) -> None:
         raise OutputError(f"{path} cannot be created: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be created: no permission to write in {parent}")
+
+
+def _check_text(path: Path) -> None:
+    """OutputError if the place is named by bytes that are no UTF-8: neither writers of chunks nor records take it."""
+    if not is_text(path):
+        raise OutputError(
+            f"{os.fspath(path.absolute())!a} cannot be created: its name has bytes that are no text (UTF-8); choose "
+            "another name, or rename the folder"
+        )
 
 
 def check_file_output(path: Path, *, overwrite: bool) -> None:

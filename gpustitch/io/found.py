@@ -25,6 +25,15 @@ def path_key(path: Path) -> tuple[NameKey, ...]:
     return (*_folder_key(path.parent), natural_key(path))
 
 
+def is_text(path: Path) -> bool:
+    """Whether the whole path is UTF-8: names on old disks may be other bytes."""
+    try:
+        os.fspath(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=1024)
 def _folder_key(folder: Path) -> tuple[NameKey, ...]:
     return tuple(natural_key(Path(part)) for part in folder.parts)

@@ -1,7 +1,15 @@
 """Frozen descriptions of geometry and plans: no voxels, no I/O."""
 
 from gpustitch.model.box import ZYX, Box
-from gpustitch.model.geometry import Coverage, ObliqueScan, Spacing, check_um, column_step_um, shear_of
+from gpustitch.model.geometry import (
+    Coverage,
+    ObliqueScan,
+    Spacing,
+    check_sheet_angle,
+    check_um,
+    column_step_um,
+    shear_of,
+)
 from gpustitch.model.levels import factors_between, level_factors
 from gpustitch.model.tile import (
     Candidate,
@@ -41,6 +49,7 @@ __all__ = [
     "UmXYZ",
     "Volume",
     "channel_of",
+    "check_sheet_angle",
     "check_um",
     "column_step_um",
     "factors_between",

@@ -63,6 +63,12 @@ def check_um(**sizes: tuple[str, float]) -> None:
         )
 
 
+def check_sheet_angle(angle_deg: float) -> None:
+    """ParameterError unless the sheet is neither along the stage's motion nor across it: between 0 and 90 degrees."""
+    if not 0 < angle_deg < 90:
+        raise ParameterError(f"the sheet angle `angle_deg` must be between 0 and 90 degrees, not {angle_deg}")
+
+
 def column_step_um(pixel_um: float, angle_deg: float) -> tuple[float, float]:
     """Distance between neighbouring camera columns along x and z, um: p*cos(theta), p*sin(theta)."""
     angle = math.radians(angle_deg)
@@ -253,8 +259,7 @@ class ObliqueScan:
                 f"{self.n_frames} x {self.n_rows} x {self.n_columns}"
             )
         check_um(pixel_um=("voxel size", self.pixel_um), step_um=("step size", self.step_um))
-        if not 0 < self.angle_deg < 90:
-            raise ParameterError(f"the sheet angle `angle_deg` must be between 0 and 90 degrees, not {self.angle_deg}")
+        check_sheet_angle(self.angle_deg)
         object.__setattr__(self, "absent", _checked_absent(self.absent, self.n_frames))
 
     @property

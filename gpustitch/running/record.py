@@ -63,7 +63,7 @@ class RunRecord:
         assert self._folder is not None
         lines, self._lines = self._lines, []
         try:
-            with (self._folder / RUN_LOG).open("a", encoding="utf-8") as log:
+            with (self._folder / RUN_LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.writelines(lines)
         except OSError as error:
             self._failed(RUN_LOG, error)

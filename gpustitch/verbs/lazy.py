@@ -17,6 +17,7 @@ from gpustitch.errors import MissingExtraError
 from gpustitch.model import ZYX, Box, Coverage, Frames, Spacing, Volume
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.padded import padded
+from gpustitch.verbs.typed import as_numpy_does
 
 
 class Lazy(ABC):
@@ -62,7 +63,8 @@ class Lazy(ABC):
         if box.is_empty:
             shape = tuple(len(pick) for pick in picked if isinstance(pick, range))
             return np.empty(shape, self.dtype)
-        read = self._read(box)
+        with as_numpy_does():
+            read = self._read(box)
         within = tuple(slice(None, None, r.step) if isinstance(r, range) else 0 for r in picked)
         found = read[within]
         return found if found.ndim else found[()]

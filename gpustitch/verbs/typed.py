@@ -20,6 +20,14 @@ _NUMBERS = {int, float, bool}
 _TEXTS = (str, Path)
 
 
+def as_numpy_does() -> np.errstate:
+    """A context in which NumPy says what it says by itself, whatever the caller set: ``numpy.seterr(all="raise")``.
+
+    Numbers too small for their type become 0, as everybody expects; they end no call.
+    """
+    return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
 def typed(*options: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A call whose numbers, and those of the ``options`` that it takes as ``**how``, are numbers.
 
@@ -44,7 +52,8 @@ def typed(*options: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P
                 of_options = {name: hint for place in options for name, hint in fields_of(place)}
                 for name, value in rest.items():
                     check_value(name, value, of_options.get(name, Any))
-            return verb(*args, **kwargs)
+            with as_numpy_does():
+                return verb(*args, **kwargs)
 
         return checked
 

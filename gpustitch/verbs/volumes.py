@@ -18,7 +18,7 @@ from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
 from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
 from gpustitch.verbs.told import tell
-from gpustitch.verbs.typed import typed
+from gpustitch.verbs.typed import as_numpy_does, typed
 
 Triple = tuple[float, float, float]
 # What may be stated of a volume besides its voxel size, which callers give.
@@ -53,7 +53,8 @@ def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> A
     >>> gs.downsample(np.arange(8, dtype=np.uint16).reshape(1, 2, 4), factors=(1, 2, 2))
     array([[[2, 4]]], dtype=uint16)
     """
-    return pyramid.downsample(array_of(volume), method, factors)
+    with as_numpy_does():
+        return pyramid.downsample(array_of(volume), method, factors)
 
 
 @typed(write_opening.open_output)

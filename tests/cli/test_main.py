@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from tests.paths import ROOT
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # What is given to other programs.
 OTHER_PROGRAMS = {"--std=c++17", "--fmad=false"}
+# Words of which one is empty, as that of an unset variable is.
+EMPTY = [("",), ("here", ""), ("--output=",), ("--output", "", "--quiet"), ("--", "")]
 # A command line to copy, on a page that people read without a command.
 TO_COPY = {LOOK}
 
@@ -130,3 +133,10 @@ def test_the_list_of_commands_is_what_each_says_and_imports_none():
     assert found.stdout.splitlines()[-1] == "[]"
     for name, words in first.items():
         assert f"{name} {' '.join(words)}" in " ".join(listed.replace("│", " ").split()), name
+
+
+@pytest.mark.parametrize(("name", "words"), [*zip(COMMANDS, itertools.cycle(EMPTY)), *(("convert", e) for e in EMPTY)])
+def test_empty_words_are_no_working_folder(name, words):
+    result = CliRunner().invoke(app, [name, *words])
+    assert result.exit_code == 2
+    assert "a value is empty" in result.output

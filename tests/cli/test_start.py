@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.paths import ROOT
@@ -94,3 +96,16 @@ def test_the_package_runs_as_the_command() -> None:
         for line in (["-m", "gpustitch"], ["-c", "from gpustitch.cli.start import main; main()"])
     ]
     assert said[0].startswith("gpustitch ") and said[0] == said[1]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:surrogateescape", "utf-8:strict"])
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path, encoding: str) -> None:
+    names = ["\u65e5\u672c \u00b1.npy", os.fsdecode(b"\xe4\xff.npy")]
+    for name in names:
+        np.save(tmp_path / name, np.zeros((2, 3, 4), np.uint8))
+    line = [sys.executable, "-c", "from gpustitch.cli.start import main; main()", "info"]
+    line += [str(tmp_path / name) for name in names]
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(line, capture_output=True, cwd=ROOT, env=env, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"2 planes of 3 rows") == 2

@@ -224,6 +224,14 @@ def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
         raise FileNotFoundError("an input")
 
 
+@pytest.mark.parametrize("name", ["bad\udcff", "folder\udce4/out", "\udc80"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="no text"):
+        check_output(tmp_path / name, overwrite=True)
+    assert not list(tmp_path.iterdir())
+    check_output(tmp_path / "täxt 日本", overwrite=True)
+
+
 def test_output_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="not a directory"):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorstore
 import xarray
 
 import gpustitch as gs
@@ -42,6 +43,17 @@ class Exchanged:
         return Exchanged(self._array[key])
 
 
+class OwnTypes(Exchanged):
+    """An array of a library whose types are not NumPy's, as PyTorch's and tensorstore's are."""
+
+    def __init__(self, array):
+        super().__init__(array)
+        self.dtype = f"library.{array.dtype}"
+
+    def __getitem__(self, key):
+        return OwnTypes(self._array[key])
+
+
 def frozen(array):
     """A copy that cannot be written."""
     copy = array.copy()
@@ -58,6 +70,8 @@ LAYOUTS = {
     "subclass": lambda a: a.view(type("Own", (np.ndarray,), {})),
     "becoming": Becoming,
     "exchanged": Exchanged,
+    "own types": OwnTypes,
+    "tensorstore": lambda a: tensorstore.array(a),
     "xarray": lambda a: xarray.DataArray(a, dims=tuple("zyx")[-a.ndim :]),
 }
 # What a call makes of its array, to compare.
@@ -78,6 +92,18 @@ CALLS = {
 def test_sources_of_any_layout_hold_the_same(layout, call, dtype):
     array = STACK.astype(dtype)
     np.testing.assert_array_equal(CALLS[call](LAYOUTS[layout](array)), CALLS[call](array))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-41])
+@pytest.mark.parametrize("call", CALLS)
+def test_settings_of_numpy_change_nothing(call, scale):
+    if call == "similarity" and scale < 1e-12:
+        pytest.skip("sections of such numbers are taken for constant ones, and refused")
+    array = (STACK * np.float64(scale)).astype(np.float32)
+    expected = CALLS[call](array)
+    with np.errstate(all="raise"):
+        found = CALLS[call](array)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -62,4 +62,4 @@ def _write_config(options: ChannelsOptions, given: Given, folder: Path) -> None:
         own = {leaf.path[1:]: leaf for leaf in leaves(ChannelsOptions)}
         text += config.section_text(name, [(own[path], value) for path, value in values.items()])
     with atomic_file(folder / CONFIG, overwrite=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -84,11 +84,12 @@ class ArrayPlanes:
 
     def __init__(self, array: npt.NDArray[Any], name: str = "the array", spacing: Spacing | None = None) -> None:
         refuse_unlike(array)
-        self.shape = checked_stack(name, array.shape, array.dtype)
+        dtype = _type_of_numbers(array)
+        self.shape = checked_stack(name, array.shape, dtype)
         self.array = array
         self.name = name
         self.spacing = spacing
-        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+        self.dtype: np.dtype[Any] = dtype.newbyteorder("=")
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Planes ``start <= z < stop``, cut to ``rows`` and ``columns``, as a new array."""
@@ -122,6 +123,13 @@ class VolumePlanes:
         first_column, last_column, column_step = _span(range(self.shape[2])[columns])
         voxels = self.volume.read(Box((start, first_row, first_column), (stop, last_row, last_column)))
         return np.ascontiguousarray(voxels[:, ::row_step, ::column_step], self.dtype)
+
+
+def _type_of_numbers(array: Any) -> np.dtype[Any]:
+    """NumPy's name for the type; PyTorch and tensorstore have types of their own, which an empty part tells."""
+    if isinstance(array.dtype, np.dtype):
+        return array.dtype
+    return to_host(array[:0] if len(array.shape) else array).dtype
 
 
 def checked_stack(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int, int]:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpustitch.errors import InputMissingError
+from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.io.found import is_text
 from gpustitch.io.registry import Registry, either
 from gpustitch.io.stacks.choice import StackChoice, check_no_choice
 from gpustitch.io.volumes.blockfs import BlockfsFormat
@@ -71,6 +72,10 @@ def open_volume(
     folder = Path(path)
     for format in VOLUME_FORMATS:
         if format.found_in(folder):
+            if not is_text(folder):
+                raise DamagedInputError(
+                    f"{str(folder)!a} cannot be opened: its name has bytes that are no text; rename it"
+                )
             if choice is not None and not format.has_stacks:
                 check_no_choice(folder, choice)
             volume = format.open(folder, Access(fallback, level, allow_missing, choice))

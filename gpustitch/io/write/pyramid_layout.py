@@ -17,6 +17,8 @@ DEFAULT_CHUNK: ZYX = (64, 64, 64)
 DEFAULT_LEVELS = 5
 # Every worker holds several blocks at once.
 _LARGEST_BLOCK_BYTES = 1 << 29
+# Greatest size of a chunk along an axis: sums of such sizes are exact in 64 bits.
+_MOST = (1 << 31) - 1
 
 
 def precomputed_info(
@@ -125,13 +127,16 @@ def checked_levels(levels: int) -> int:
 
 
 def triple(values: Sequence[int], name: str, least: int = 1) -> ZYX:
-    """Three numbers (z, y, x); ParameterError names the parameter unless there are three, each at least ``least``."""
+    """Three whole numbers (z, y, x); ParameterError names the parameter unless each is from ``least`` to 2^31 - 1."""
     try:
         found = tuple(int(v) for v in values)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != 3 or min(found) < least:
-        raise ParameterError(f"`{name}` must be three numbers (z, y, x) of at least {least}, not {values!r:.60}")
+        is_whole = all(int(v) == v for v in values)
+    except (TypeError, ValueError, OverflowError):
+        found, is_whole = (), False
+    if len(found) != 3 or not is_whole or min(found) < least or max(found) > _MOST:
+        raise ParameterError(
+            f"`{name}` must be three whole numbers (z, y, x) of at least {least}, below 2^31, not {values!r:.60}"
+        )
     z, y, x = found
     return z, y, x
 

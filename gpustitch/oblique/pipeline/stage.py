@@ -26,7 +26,7 @@ from gpustitch.io.resumable import Run, check_same, resumable_directory, unfinis
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, triple
 from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Mosaic, TilePath, check_um, level_factors
+from gpustitch.model import ZYX, Mosaic, TilePath, check_sheet_angle, check_um, level_factors
 from gpustitch.oblique.align.outcome import check_measured
 from gpustitch.oblique.align.voxel_size import check_y_size
 from gpustitch.oblique.deskew import stage as deoblique
@@ -294,6 +294,7 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
     if options.preset not in presets:
         raise ParameterError(f"`preset` must be one of {', '.join(presets)}, not {options.preset!r}")
     check_um(y_voxel_um=("y voxel size", options.y_voxel_um), x_step_um=("x step size", options.x_step_um))
+    check_sheet_angle(options.angle_deg)
     check_y_size(options.y_size, options.stage_repeatability_um)
     check_spread(options)
     device = choose_devices(options.device, options.device_memory_bytes)

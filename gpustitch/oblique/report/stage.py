@@ -122,7 +122,7 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     write_json(record, _record(plan, checks), schema=SCHEMA, overwrite=True)
     shown = Shown(str(output.folder), output.record, output.run, output.alignment, _flat(output))
     with atomic_file(page, overwrite=True) as partial:
-        partial.write_text(page_text(shown, checks, found), encoding="utf-8")
+        partial.write_text(page_text(shown, checks, found), encoding="utf-8", errors="xmlcharrefreplace")
     result = ReportResult(page, checks)
     for line in result.lines():
         progress.warn(line)

@@ -85,7 +85,7 @@ def _first_that_fits(t: Floats, rounding: Floats, numbers: Integers | None, tole
     if as_written is not None and as_written.spacing_class is SpacingClass.UNIFORM:
         return as_written
     counted = grid_by_number(t, rounding, numbers)
-    if counted is not None and not (are_apart and is_plain(counted, as_written)):
+    if counted is not None and numbers is not None and not (are_apart and is_plain(counted, as_written, numbers)):
         return counted
     if not are_apart:
         return None

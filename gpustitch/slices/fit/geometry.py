@@ -166,7 +166,7 @@ class Drift:
     crooked_mm: float
 
 
-def drift(positions_mm: Floats, sideways_mm: Floats, least: float) -> Drift:
+def drift(positions_mm: Floats, sideways_mm: Floats, least: npt.ArrayLike) -> Drift:
     """Fit a straight line to the shift sideways.
 
     Parameters
@@ -176,7 +176,7 @@ def drift(positions_mm: Floats, sideways_mm: Floats, least: float) -> Drift:
     sideways_mm
         float64 (n, 2): along columns and along rows.
     least
-        Slopes up to this are no shear.
+        Slopes up to this are no shear: one number, or one for each of the two.
     """
     if len(positions_mm) < 2 or positions_mm.max() == positions_mm.min():
         y, x = sideways_mm[0]
@@ -184,24 +184,34 @@ def drift(positions_mm: Floats, sideways_mm: Floats, least: float) -> Drift:
     lines = [least_squares_line(positions_mm, side)[:2] for side in sideways_mm.T]
     rest = sideways_mm - np.stack([slope * positions_mm + start for slope, start in lines], 1)
     slope = lines[0][0], lines[1][0]
-    y, x = (s if abs(s) > least else 0.0 for s in slope)
+    y, x = (s if abs(s) > limit else 0.0 for s, limit in zip(slope, np.broadcast_to(least, 2), strict=True))
     return Drift((lines[0][1], lines[1][1]), slope, (y, x), float(np.hypot(*rest.T).max()))
 
 
-def least_shear(quantum: Floats, cosines: Floats, extent_mm: float) -> float:
-    """Slope below which a shift sideways may come from the decimals of positions or of direction cosines.
+def least_shear(quantum: Floats, directions: Floats, cosines: Floats, extent_mm: float) -> Floats:
+    """Slopes below which a shift sideways may come from the decimals of positions or of direction cosines.
+
+    Decimals of one coordinate move slices only along the directions that the coordinate is part of: whole numbers along
+    the normal do not hide a tilt.
 
     Parameters
     ----------
     quantum
         float64 (3,): value of the last decimal of positions.
+    directions
+        float64 (3, 3): the normal, the column direction, the row direction.
     cosines
         Direction cosines as written.
     extent_mm
         From the first slice to the last.
+
+    Returns
+    -------
+    float64 (2,): along columns and along rows.
     """
     step = decimals_quantum(cosines)
-    return max(SHEARED, float(quantum.max()) / extent_mm, step if step < 1 else 0.0)
+    by_positions = np.abs(directions[1:]) @ quantum / extent_mm
+    return np.maximum(by_positions, max(SHEARED, step if step < 1 else 0.0))
 
 
 def first_voxel(position_mm: float, sideways: Drift, directions: Floats) -> tuple[float, float, float]:

@@ -20,6 +20,8 @@ MOST_STEPS = 5
 MOST_HOLES = 0.2
 # An interval wider than this many spacings is a gap between stretches: nothing is interpolated across it unasked.
 GAP_FACTOR = 1.5
+# What positions show counts as chance if it is more probable than this.
+CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -175,10 +177,26 @@ def _between_holes(steps: Integers, spacing: float) -> tuple[Stretch, ...]:
     return tuple(Stretch(a, b, spacing) for a, b in itertools.pairwise(bounds))
 
 
-def is_plain(counted: SpacingFit, as_written: SpacingFit | None) -> bool:
-    """Whether positions say by themselves what the numbers say, or there is a gap that numbers only make a hole."""
+def is_plain(counted: SpacingFit, as_written: SpacingFit | None, numbers: Integers) -> bool:
+    """Whether positions say by themselves what the numbers say, or a grid with holes is as likely as rounding.
+
+    Numbers that run on by 1 do not tell: many programs number what is left anew.
+    """
+    if as_written is not None and (np.diff(np.sort(numbers)) == 1).all() and _may_be_holes(as_written):
+        return True
     steps = np.diff(counted.steps)
     return steps.max() > MOST_STEPS or (as_written is not None and np.array_equal(steps, np.diff(as_written.steps)))
+
+
+def _may_be_holes(as_written: SpacingFit) -> bool:
+    """Whether holes of an even grid fall as evenly as those that decimals make by chance.
+
+    Decimals of even slices make wide intervals that are evenly spaced (a balanced word). Of all words of m letters,
+    about m^3 / pi^2 are balanced, so about m^2 / pi^2 of those with k holes; one hole always is.
+    """
+    wide = np.diff(as_written.steps) > 1
+    m, k = len(wide), int(wide.sum())
+    return k > 0 and max(m, m * m / math.pi**2) > CHANCE * math.comb(m, k)
 
 
 def grid_by_number(t: Floats, rounding: Floats, numbers: Integers | None) -> SpacingFit | None:

@@ -9,15 +9,13 @@ import numpy as np
 
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import planes_over
-from gpustitch.slices.fit.grid import GAP_FACTOR, Slack, fitted_grid, usual_gap
+from gpustitch.slices.fit.grid import CHANCE, GAP_FACTOR, Slack, fitted_grid, usual_gap
 from gpustitch.slices.fit.lines import band_slopes, narrowest_band
 from gpustitch.slices.model import SpacingClass, SpacingFit, Stretch
 
 # Fewest slices that make a stretch, and the greatest part of all slices that may lie in shorter pieces.
 SHORTEST_STRETCH = 3
 MOST_LOOSE = 0.25
-# Equal spacings of a few slices count as chance if they are more probable than this.
-CHANCE = 0.05
 
 
 def stretches_of(t: Floats, slack: Slack) -> SpacingFit | None:
@@ -95,17 +93,20 @@ def _of_stretches(
     uncertainty: float,
     slack: Slack,
 ) -> SpacingFit:
-    long = [t[stretch.first : stretch.stop] for stretch in stretches if stretch.n_slices >= SHORTEST_STRETCH]
-    residual = max(narrowest_band(np.arange(len(piece), dtype=np.float64), piece)[1] for piece in long)
+    bands = [
+        narrowest_band(np.arange(stretch.n_slices, dtype=np.float64), t[stretch.first : stretch.stop])
+        for stretch in stretches
+        if stretch.n_slices >= SHORTEST_STRETCH
+    ]
     return SpacingFit(
         spacing_class=spacing_class,
         spacing_mm=spacing,
         uncertainty_mm=uncertainty,
         origin_mm=float(t[0]),
         steps=np.arange(len(t), dtype=np.int64),
-        residual_mm=residual,
+        residual_mm=max(half for _, half in bands),
         rounding_mm=float(slack.rounding.max()),
-        is_rounded=residual > slack.tolerance * spacing,
+        is_rounded=any(half > slack.tolerance * own for own, half in bands),
         by_number=False,
         stretches=stretches,
         n_output=planes_over(float(t[-1] - t[0]), spacing),

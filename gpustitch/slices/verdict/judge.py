@@ -217,7 +217,8 @@ def _sideways(
     cosines = places.cosines if places.cosines is not None else places.directions
     # Decimals of positions that are coarser than the spacing would shear the fit.
     quantum = places.quantum_mm * (max(1.0, fit.rounding_mm / places.rounding_mm) if places.rounding_mm else 1.0)
-    line = drift(along, at, least_shear(quantum, cosines, float(along[-1] - along[0])))
+    least = least_shear(quantum, places.directions, cosines, float(along[-1] - along[0]))
+    line = drift(along, at, least)
     pixel = headers[0].pixel_spacing_mm
     limit = max(min(pixel) / 2 if pixel else fit.spacing_mm / 2, float(quantum.sum()))
     if line.crooked_mm <= limit:

@@ -198,6 +198,21 @@ def test_files_that_the_format_has_not_are_refused_before_any_work(channel: Path
             plan(replace(options, stitch=replace(options.stitch, **changed)))
 
 
+@pytest.mark.parametrize("angle", [-45.0, 0.0, 90.0, 91.0, 180.0, float("nan")])
+def test_angles_of_no_sheet_are_refused_before_frames_are_looked_at(
+    channel: Path, tmp_path: Path, angle: float
+) -> None:
+    with pytest.raises(ParameterError, match="`angle_deg` must be between 0 and 90"):
+        plan(options_of(channel, tmp_path / "out", angle_deg=angle))
+
+
+@pytest.mark.parametrize("size", [1 << 31, (1 << 63) - 1, 10**20, 2.5, float("inf"), float("nan")])
+def test_chunks_of_no_size_are_refused(channel: Path, tmp_path: Path, size: float) -> None:
+    options = options_of(channel, tmp_path / "out")
+    with pytest.raises(ParameterError, match="`chunk_shape` must be three whole numbers"):
+        plan(replace(options, stitch=replace(options.stitch, chunk_shape=(64, 64, size))))
+
+
 def test_an_unreadable_frame_stops_the_run(channel: Path, holed: None, tmp_path: Path) -> None:
     with pytest.raises(DamagedInputError, match="is broken"):
         run(plan(options_of(channel, tmp_path / "out")), SILENT)

@@ -53,6 +53,18 @@ def test_rounded_positions_say_so_and_how_far_the_spacing_may_be_off() -> None:
     assert fit.residual_mm <= 0.05 + 1e-9
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_unevenness_within_the_tolerance_of_wide_stretches_is_not_called_rounding(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fine, wide = 1.0, float(rng.uniform(2, 5))
+    # Slices of the wide stretch are off by less than 1 % of its own spacing, but by more than 1 % of the finest.
+    off = 0.005 * wide * np.resize([1, -1], 9) * rng.uniform(0.9, 1)
+    positions = np.concatenate([fine * np.arange(9), 8 * fine + wide * np.arange(1, 10) + off])
+    fit = fit_slices(positions, EXACT)
+    assert fit.spacing_class is SpacingClass.VARIABLE
+    assert fit.residual_mm > 10 * fit.rounding_mm and not fit.is_rounded
+
+
 def test_rounding_does_not_excuse_a_missing_slice() -> None:
     fit = fit_slices(np.delete(np.round(0.7 * np.arange(80), 1), 33), 0.05)
     assert fit.spacing_class is SpacingClass.MISSING
@@ -70,6 +82,25 @@ def test_positions_coarser_than_the_spacing_are_told_apart_by_number() -> None:
         assert abs(fit.spacing_mm - 0.3) <= fit.uncertainty_mm
     with pytest.raises(ParameterError, match="one position"):
         fit_slices(np.round(true), 0.5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_slices_at_whole_mm_that_were_numbered_anew_have_holes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(12, 60)), 1 + seed % 2
+    unit = float(rng.choice([0.01, 0.1, 1.0]))
+    kept = np.delete(np.arange(n), np.sort(rng.choice(np.arange(2, n - 2), k, replace=False)))
+    numbers = np.arange(len(kept))[:: 1 if seed % 3 else -1].copy()
+    fit = fit_slices(unit * (kept - 40), unit / 2, numbers)
+    assert (fit.spacing_class, fit.n_output) == (SpacingClass.MISSING, n)
+    assert fit.spacing_mm == pytest.approx(unit) and fit.steps.tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("spacing", [1.05, 1.11, 1.17])
+def test_wide_intervals_that_are_evenly_spaced_come_from_decimals(spacing: float) -> None:
+    fit = fit_slices(np.round(spacing * np.arange(150)), 0.5, np.arange(150))
+    assert fit.spacing_class is SpacingClass.UNIFORM and fit.by_number
+    assert abs(fit.spacing_mm - spacing) <= fit.uncertainty_mm
 
 
 def test_numbers_that_contradict_coarse_positions_are_not_believed() -> None:

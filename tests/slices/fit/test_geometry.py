@@ -131,10 +131,33 @@ def test_a_crooked_stack_says_how_far():
 
 def test_few_decimals_are_no_shear():
     quantum = np.full(3, 0.1)
-    exact, coarse = np.eye(3), np.array([0.98, 0.17, 0.0])
-    assert least_shear(quantum, exact, 1000.0) == 1e-3
-    assert least_shear(quantum, exact, 10.0) == pytest.approx(0.01)
-    assert least_shear(quantum, coarse, 1000.0) == pytest.approx(0.01)
+    frame, exact, coarse = np.eye(3), np.eye(3), np.array([0.98, 0.17, 0.0])
+    assert least_shear(quantum, frame, exact, 1000.0).tolist() == [1e-3, 1e-3]
+    assert least_shear(quantum, frame, exact, 10.0) == pytest.approx(0.01)
+    assert least_shear(quantum, frame, coarse, 1000.0) == pytest.approx(0.01)
+
+
+@given(st.integers(0, 9999), st.integers(2, 4), st.sampled_from([0.1, 1.0]), st.sampled_from([1e-6, 1e-3]))
+def test_coarse_decimals_along_the_normal_do_not_hide_a_tilt(seed, n, coarse, fine):
+    axis = seed % 3
+    frame = np.roll(np.eye(3), axis, 0)
+    quantum = frame[0] * coarse + (1 - frame[0]) * fine
+    least = least_shear(quantum, frame, np.eye(3), float(n - 1))
+    assert least.tolist() == pytest.approx([1e-3, 1e-3])
+    tilt = np.random.default_rng(seed).uniform(0.01, 0.5, 2)
+    t = np.arange(float(n))
+    assert drift(t, np.outer(t, tilt), least).shear == pytest.approx(tilt)
+
+
+@given(st.integers(0, 9999), st.integers(2, 9), st.sampled_from([1.0, 0.1, 0.01]))
+def test_rounded_positions_of_an_upright_stack_are_not_sheared(seed, n, quantum):
+    frame = random_frame(seed)
+    rng = np.random.default_rng(seed)
+    exact = rng.uniform(-99, 99, 3) + np.outer(np.arange(n) * rng.uniform(1, 5), frame[0])
+    along, *sideways = frame @ (np.round(exact / quantum) * quantum).T
+    least = least_shear(np.full(3, quantum), frame, np.eye(3), along[-1] - along[0])
+    # Among more than two slices errors might all tilt the line the same way, by half as much again.
+    assert drift(along, np.stack(sideways, 1), least * (1 if n == 2 else 1.5)).shear == (0.0, 0.0)
 
 
 def test_the_affine_of_a_sheared_volume_leads_to_its_slices():
