@@ -1,7 +1,8 @@
 """What a link of two tiles asks of a device: transfers, launches, waits. Counted, not timed; no GPU is needed.
 
-Two tiles of tissue are linked with ``cuda`` on the stand-in for CuPy, which runs the bodies: how far windows walk depends
-on what they hold. Parts are those of a link: the overlap as a whole, the search for points, and the windows about them.
+Two tiles of tissue are linked with ``cuda`` on the stand-in for CuPy. It runs the bodies, as how far windows walk
+depends on what they hold. Parts are those of a link: the overlap as a whole, the search for points, and the windows
+about them.
 Each function of CuPy counts as one launch, though some take several.
 """
 
@@ -25,6 +26,7 @@ from gpustitch.running.threads import Workers
 from tests.cuda_cpu.shim import COUNTS, installed
 
 # Parts of a link, by the function that asks; what is left is the comparison of the overlap as a whole.
+RARE = ("frees", "backs")  # what only the streaming engine waits for
 WINDOWS, POINTS, WHOLE = "windows", "points", "whole"
 PARTS = {("windows", "_follow"): WINDOWS, ("points", "_blobs"): POINTS}
 
@@ -61,7 +63,7 @@ def rows_of(case: str, found: Linked) -> list[dict[str, Any]]:
     rows = []
     for part in (WHOLE, POINTS, WINDOWS):
         row: dict[str, Any] = {"case": case, "part": part}
-        row |= {name: found.numbers.get((kind, part), 0) for kind, name in KINDS.items() if kind not in ("frees", "backs")}
+        row |= {name: found.numbers.get((kind, part), 0) for kind, name in KINDS.items() if kind not in RARE}
         row |= {name: found.n_bytes.get((kind, part), 0) / MIB for kind, name in OF_BYTES.items()}
         rows.append(row)
     return rows

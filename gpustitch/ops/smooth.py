@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from gpustitch.array import Array, namespace, skimage_of
+from gpustitch.array import Array, kernel, namespace, skimage_of
 
 TRUNCATE = 4.0
 
@@ -59,6 +60,37 @@ def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (sl
     planes = xp.matmul(height, xp.matmul(depth, planes).transpose(1, 0, 2))
     smoothed: Array = xp.matmul(planes, width.T)
     return smoothed
+
+
+@kernel("smooth.cu", T="voxels: uint8 uint16 float32")
+def smooth_along(voxels: Array, places: Array, weights: Array, out: Array, axis: int) -> None:
+    """Smooth arrays of any shapes along one axis, each reflected at its ends: on a device one call does all.
+
+    Parameters
+    ----------
+    voxels
+        An array (z, y, x) at the beginning of each row, shape (arrays, room), uint8, uint16 or float32.
+    places
+        Their shapes in the first three columns, shape (arrays, columns), int64.
+    weights
+        Weights of a voxel and its neighbours, shape (2 radius + 1,), float32.
+    out
+        The smoothed arrays, shape of ``voxels``, float32; written where there are voxels.
+    axis
+        0, 1 or 2.
+    """
+    for row, place, smoothed in zip(voxels, places, out, strict=True):
+        shape = place[:3].tolist()
+        n = math.prod(shape)
+        window = row[:n].reshape(shape).astype(np.float32)
+        smoothed[:n] = ndimage.correlate1d(window, weights.astype(np.float64), axis, mode="reflect").ravel()
+
+
+def gaussian_weights(sigma_px: float) -> npt.NDArray[np.float32]:
+    """Weights of a voxel and of its neighbours on either side, shape (2 radius + 1,)."""
+    near = np.arange(-(radius := gaussian_radius(sigma_px)), radius + 1)
+    weights = np.exp(-0.5 * (near / sigma_px) ** 2) if radius else np.ones(1)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def gaussian(image: Array, sigma_px: float) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace, to_host
+from gpustitch.array import Array
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
 from gpustitch.model.arrays import Floats
@@ -20,6 +20,8 @@ from gpustitch.ops.rounding import FLAT
 _LEAST_PART, _LEAST_CORRELATION = 0.2, 1e-3
 # A peak that is flatter, per voxel squared, tells nothing.
 _FLATTEST = 1e-4
+# Steps after which a walk gives up.
+MAX_STEPS = 100
 _SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
 
 
@@ -77,9 +79,9 @@ class _Walk:
 
 
 def ascend(
-    fixed: Sequence[Array], moving: Sequence[Array], start: Sequence[ZYX], *, max_steps: int = 100
+    fixed: Sequence[Array], moving: Sequence[Array], start: Sequence[ZYX], *, max_steps: int = MAX_STEPS
 ) -> list[Summit]:
-    """Move each window to the best of its 26 neighbours until it stays.
+    """Move each window to the best of its 26 neighbours until it stays, on the host.
 
     Parameters
     ----------
@@ -122,13 +124,12 @@ def ascend(
 
 
 def _step(walks: list[_Walk]) -> None:
-    xp = namespace(*[w.fixed for w in walks])
     wanted = np.array([[n not in w.known for n in w.neighbours()] for w in walks], np.uint8).reshape(-1, 3, 3, 3)
-    out = xp.zeros(wanted.shape)
-    fixed = xp.stack([w.fixed for w in walks])
-    moving = xp.stack([w.window() for w in walks])
-    pearson_shifts(fixed, moving, xp.asarray(wanted), out)
-    for walk, correlations in zip(walks, to_host(out), strict=True):
+    out = np.zeros(wanted.shape)
+    fixed = np.stack([w.fixed for w in walks])
+    moving = np.stack([w.window() for w in walks])
+    pearson_shifts(fixed, moving, wanted, out)
+    for walk, correlations in zip(walks, out, strict=True):
         walk.learn(correlations)
 
 

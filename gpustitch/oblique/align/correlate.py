@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpustitch.array import Array, kernel
+from gpustitch.array import Array
 from gpustitch.ops.rounding import FLAT
 
 # Products of this many voxels are summed in float32, such sums in float64. A chunk also stays in the fastest cache.
 _CHUNK = 16384
 
 
-@kernel("correlate.cu", tile=(1, 1, 3, 3), threads=(256,))
 def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
-    """Correlate windows with windows of other arrays, shifted by -1, 0 and 1 voxel along each axis.
+    """Correlate windows with windows of other arrays, shifted by -1, 0 and 1 voxel along each axis, on the host.
 
     Where ``wanted[p, i, j, k]`` is not 0, ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
     ``moving[p, i:i+Z, j:j+Y, k:k+X]``. Elsewhere ``out`` keeps its values.

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Array, Device, on, to_device
+from gpustitch.array import Device
+from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box, Match, Volume
-from gpustitch.model.arrays import Integers
-from gpustitch.oblique.align.ascend import ascend, peak_of_correlation
+from gpustitch.model.arrays import HostArray, Integers
+from gpustitch.oblique.align.ascend import Summit, ascend, peak_of_correlation
+from gpustitch.oblique.align.overlaps.device_bytes import smooth_and_climb_bytes
+from gpustitch.oblique.align.overlaps.together import Placed, walked_together
 from gpustitch.oblique.align.points import Centres, Overlap, is_covered
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
@@ -108,21 +112,30 @@ def match_windows(
     With ``shared_only`` nothing is read that only one of the tiles has. Then smoothing meets the end of the data at the
     same place in both. Otherwise what is cut off in one tile alone displaces windows near the end of an overlap.
     """
-    batches = _batches(len(points), windows, workers)
     boxes = overlap.shared if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
     # Where the whole overlap told the offset, it may be off by a voxel; without, by anything.
     beside = [h + (max(1, m - 1) if shared_only else 1) for h, m in zip(windows.half, windows.margin_px, strict=True)]
-    follow = functools.partial(_follow, overlap, windows, workers.device, boxes, beside)
-    return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]
-
-
-def _batches(n: int, windows: Windows, workers: Workers) -> Iterator[slice]:
     size = _CPU_BATCH
-    if workers.device != CPU:
-        voxels = math.prod(s + 2 * b + 2 for s, b in zip(windows.shape, windows.border_px, strict=True))
-        size = max(1, _BATCH_BYTES // (8 * voxels))
-    for first in range(0, n, size):
-        yield slice(first, first + size)
+    if workers.device.is_cuda:
+        size = _on_device(windows, (overlap.fixed.dtype, overlap.moving.dtype), workers.device)
+    batches = [points[first : first + size] for first in range(0, len(points), size)]
+    # On a CPU batches keep all threads busy. On a device they follow each other, and threads read.
+    n_readers, n_batches = (workers.n, 1) if workers.device.is_cuda else (1, workers.n)
+    follow = functools.partial(_follow, overlap, windows, Workers(n_readers, workers.device), boxes, beside)
+    return [m for found in ordered_map(follow, batches, n_batches) for m in found]
+
+
+def _on_device(windows: Windows, dtypes: Sequence[np.dtype[Any]], device: Device) -> int:
+    """How many windows a device takes at once."""
+    sides = [
+        (n + 2 * max(gaussian_radius(s), b + 1))
+        for n, s, b in zip(windows.shape, windows.sigma_px, windows.border_px, strict=True)
+    ]
+    dtype = dtypes[0] if len(set(dtypes)) == 1 else np.dtype(np.float32)
+    voxels, places = Shaped((2, math.prod(sides)), dtype), Shaped((2, 6), np.dtype(np.int64))
+    one = voxels.nbytes + places.nbytes + smooth_and_climb_bytes(voxels, places, (), windows.shape)
+    most = _BATCH_BYTES if device.memory_bytes is None else min(_BATCH_BYTES, device.memory_bytes // 2)
+    return max(1, most // one)
 
 
 def _grid(volume: Volume) -> Box:
@@ -132,19 +145,19 @@ def _grid(volume: Volume) -> Box:
 def _follow(
     overlap: Overlap,
     windows: Windows,
-    device: Device,
+    workers: Workers,
     boxes: tuple[Box, Box],
     beside: Sequence[int],
     points: Integers,
 ) -> list[Found]:
     """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
     half, found = windows.half, {}
-    walking: dict[int, tuple[Array, ZYX]] = {}
-    for i, (z, y, x) in enumerate(points.tolist()):
-        fixed = _smoothed(overlap.fixed, boxes[0], (z, y, x), windows, device)
+    walking: dict[int, tuple[Placed, ZYX]] = {}
+    fixed = _fixed(overlap.fixed, boxes[0], windows, points, workers.n)
+    for i, ((z, y, x), window) in enumerate(zip(points.tolist(), fixed, strict=True)):
         # A frame that could not be read just now is no longer covered.
         if is_covered(overlap.fixed.coverage, (z, y, x), half):
-            walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
+            walking[i] = window, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
     grid = boxes[1]
     for _ in range(_FETCHES):
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
@@ -154,15 +167,18 @@ def _follow(
             _window(place, [h + 1 + b for h, b in zip(half, windows.border_px, strict=True)]).intersect(grid)
             for _, place in walking.values()
         ]
-        with on(device):
-            moving = [smooth(to_device(overlap.moving.read(box), device), windows.sigma_px) for box in around]
-            starts = [_begin(place, box, half) for (_, place), box in zip(walking.values(), around, strict=True)]
-            summits = ascend([fixed for fixed, _ in walking.values()], moving, starts)
+        moving = [
+            Placed(voxels, _begin(place, box, half))
+            for voxels, (_, place), box in zip(
+                _read(overlap.moving, around, workers.n), walking.values(), around, strict=True
+            )
+        ]
+        summits = _walked([window for window, _ in walking.values()], moving, windows, workers.device)
         further = {}
-        for (i, (fixed, _)), box, summit in zip(walking.items(), around, summits, strict=True):
+        for (i, (window, _)), box, summit in zip(walking.items(), around, summits, strict=True):
             z, y, x = (p + b + h for p, b, h in zip(summit.position, box.start, half, strict=True))
             if not summit.settled:
-                further[i] = fixed, (z, y, x)
+                further[i] = window, (z, y, x)
             elif is_covered(overlap.moving.coverage, (z, y, x), beside):
                 between = peak_of_correlation(summit.around)
                 a, b, c = points[i].tolist()
@@ -172,18 +188,37 @@ def _follow(
     return [found[i] for i in sorted(found)]
 
 
+def _fixed(volume: Volume, within: Box, windows: Windows, points: Integers, n_readers: int) -> list[Placed]:
+    """Windows with their surroundings, so that no edge of an array falls on them where they are smoothed."""
+    radii = [gaussian_radius(s) for s in windows.sigma_px]
+    boxes = [_window(centre, windows.half) for centre in points.tolist()]
+    around = [box.pad(radii).intersect(within) for box in boxes]
+    return [
+        Placed(voxels, _begin_of(box, there))
+        for voxels, box, there in zip(_read(volume, around, n_readers), boxes, around, strict=True)
+    ]
+
+
+def _read(volume: Volume, boxes: Sequence[Box], n_readers: int) -> Iterable[HostArray]:
+    return map(volume.read, boxes) if n_readers == 1 else ordered_map(volume.read, boxes, n_readers)
+
+
+def _walked(fixed: Sequence[Placed], moving: Sequence[Placed], windows: Windows, device: Device) -> list[Summit]:
+    """Where windows end that walk uphill, after all is smoothed."""
+    sigma_px, shape = windows.sigma_px, windows.shape
+    if device.is_cuda:
+        return walked_together(fixed, moving, sigma_px, shape, device)
+    smoothed = [smooth(f.voxels, sigma_px, Box.of_shape(shape, f.start).slices((0, 0, 0))) for f in fixed]
+    return ascend(smoothed, [smooth(m.voxels, sigma_px) for m in moving], [m.start for m in moving])
+
+
 def _begin(place: ZYX, box: Box, half: ZYX) -> ZYX:
-    z, y, x = (p - h - b for p, h, b in zip(place, half, box.start, strict=True))
+    return _begin_of(_window(place, half), box)
+
+
+def _begin_of(window: Box, box: Box) -> ZYX:
+    z, y, x = (a - b for a, b in zip(window.start, box.start, strict=True))
     return z, y, x
-
-
-def _smoothed(volume: Volume, within: Box, centre: ZYX, windows: Windows, device: Device) -> Array:
-    """The window, smoothed together with its surroundings, so that no edge of an array falls on it."""
-    window = _window(centre, windows.half)
-    around = window.pad([gaussian_radius(s) for s in windows.sigma_px]).intersect(within)
-    voxels = volume.read(around)
-    with on(device):
-        return smooth(to_device(voxels, device), windows.sigma_px, window.slices(around.start))
 
 
 def _window(centre: Sequence[int] | npt.NDArray[np.int64], half: Sequence[int]) -> Box:
