@@ -1,22 +1,7 @@
 #include "common.cuh"
+#include "key.cuh"
 
 constexpr int THREADS = 256, WARP = 32, WARPS = THREADS / WARP;
-
-// Unsigned numbers that sort like the values, and the way back. NaN comes last.
-template <typename V> struct Key {
-    static __device__ unsigned of(V value) { return value; }
-    static __device__ double value(unsigned key) { return key; }
-};
-template <> struct Key<float> {
-    static __device__ unsigned of(float value) {
-        const unsigned bits = __float_as_uint(value);
-        if (value != value) return 0xffffffffu;
-        return bits >> 31 ? ~bits : bits | 0x80000000u;
-    }
-    static __device__ double value(unsigned key) {
-        return __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key);
-    }
-};
 
 // A thread's samples of a window: every 256th, row after row.
 struct Samples {

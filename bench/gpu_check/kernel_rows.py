@@ -13,7 +13,7 @@ import numpy as np
 from gpustitch.array import Array, Device, to_device
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
-from gpustitch.oblique.align.correlate import pearson_shifts
+from gpustitch.oblique.align.overlaps.climb import RESULTS, climb
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
@@ -26,11 +26,12 @@ from gpustitch.oblique.stream.fuse_frames import fuse_frames
 from gpustitch.oblique.stream.sheet import Taps, along_sheet, box_of, drift_of, stacked
 from gpustitch.oblique.stream.windows import window_of
 from gpustitch.ops.pyramid import halve, halve_max, halve_mode
+from gpustitch.ops.smooth import gaussian_weights, smooth_along
 from gpustitch.regrid.plan import ZGrid, plan_z, sorted_series
 from gpustitch.regrid.zresample import planes_between
 from gpustitch.sections.similarity.banded import banded_correlation
 
-# Sizes: frames, rows and columns to de-oblique, count and destripe; voxels to halve; windows to correlate, by side;
+# Sizes: frames, rows and columns to de-oblique, count and destripe; voxels to halve; windows that walk, by side;
 # voxels to fuse; frames, rows and planes of the sheet to fuse; planes to compare, each with how many later planes.
 FRAMES = (512, 1024, 256)
 COUNTED = (256, 512, 1024)
@@ -93,20 +94,32 @@ def pyramid(cupy: Any, device: Device, *, twin: Callable[[Array, Array], None], 
     return Work(what, partial(twin, volume, out), volume.nbytes + out.nbytes, volume.size)
 
 
-def correlate(cupy: Any, device: Device, *, side: int) -> Work:
-    """Windows at all 27 shifts."""
+def walking(cupy: Any, device: Device, *, side: int) -> Work:
+    """Windows at all 27 shifts: one step of their walks."""
     n = WINDOWS[side]
-    fixed = random_of(cupy, device, (n, side, side, side), "float32")
-    moving = random_of(cupy, device, (n, side + 2, side + 2, side + 2), "float32")
-    wanted, out = cupy.ones((n, 3, 3, 3), "uint8"), cupy.zeros((n, 3, 3, 3))
+    whole = (side + 2,) * 3
+    windows = random_of(cupy, device, (2 * n, math.prod(whole)), "float32")
+    places = to_device(np.array([[*whole, 1, 1, 1]] * (2 * n)), device)
+    out = cupy.zeros((n, RESULTS))
     return Work(
-        f"pearson_shifts {n} windows of {side}^3",
-        partial(pearson_shifts, fixed, moving, wanted, out),
-        fixed.nbytes + moving.nbytes + wanted.nbytes + out.nbytes,
+        f"climb {n} windows of {side}^3, a step",
+        partial(climb, windows, places, side, side, side, out, 1),
+        (math.prod(whole) + side**3) * 4 * n + out.nbytes,
         n,
         "window",
-        27 * 2 * fixed.size,
+        27 * 2 * side**3 * n,
     )
+
+
+def smoothed(cupy: Any, device: Device, *, axis: int) -> Work:
+    """Windows with their surroundings, smoothed along one axis by 17 weights."""
+    n, side = WINDOWS[21], 37
+    voxels = random_of(cupy, device, (n, side**3), "float32")
+    places, out = to_device(np.array([[side] * 3] * n), device), cupy.empty(voxels.shape, "float32")
+    weights = to_device(gaussian_weights(2.0), device)
+    launch: Callable[[], Any] = partial(smooth_along, voxels, places, weights, out, axis)
+    n_flops = 2 * weights.size * voxels.size
+    return Work(f"smooth_along axis {axis}", launch, voxels.nbytes + out.nbytes, voxels.size, "voxel", n_flops)
 
 
 def counted(cupy: Any, device: Device, *, what: str) -> Work:
@@ -245,8 +258,10 @@ ROWS: list[Row] = [
     partial(pyramid, twin=halve, dtype="float32"),
     partial(pyramid, twin=halve_max, dtype="uint16"),
     partial(pyramid, twin=halve_mode, dtype="uint32"),
-    partial(correlate, side=21),
-    partial(correlate, side=51),
+    partial(walking, side=21),
+    partial(walking, side=51),
+    partial(smoothed, axis=0),
+    partial(smoothed, axis=2),
     partial(counted, what="count_between"),
     partial(counted, what="percentile_bin"),
     partial(counted, what="histogram"),

@@ -15,7 +15,18 @@ from gpustitch.array.device import (
 )
 from gpustitch.array.kernel import Kernel, kernel, kernels
 from gpustitch.array.namespace import Array, library_of, namespace, refuse_unlike, scipy_of, skimage_of
-from gpustitch.array.transfer import empty, fetched, handed_over, on, resident, to_device, to_host, to_pageable
+from gpustitch.array.transfer import (
+    empty,
+    fetched,
+    handed_over,
+    host_room,
+    on,
+    resident,
+    sent,
+    to_device,
+    to_host,
+    to_pageable,
+)
 
 __all__ = [
     "CPU",
@@ -30,6 +41,7 @@ __all__ = [
     "empty",
     "fetched",
     "handed_over",
+    "host_room",
     "kernel",
     "kernels",
     "leave_memory",
@@ -39,6 +51,7 @@ __all__ = [
     "refuse_unlike",
     "resident",
     "scipy_of",
+    "sent",
     "skimage_of",
     "to_device",
     "to_host",

@@ -180,6 +180,18 @@ def to_pageable(array: Array) -> npt.NDArray[Any]:
     return device_array.get()  # type: ignore[no-any-return]
 
 
+def sent(host: npt.NDArray[Any], device: Device) -> Array:
+    """An array of the host on ``device``, within a block of :func:`on`, which does not wait for the copy.
+
+    ``host`` must live, and stay as it is, until the block ends. Of pinned memory no other copy is made.
+    """
+    if not device.is_cuda:
+        return host
+    there: Any = empty(host.shape, host.dtype, device)
+    there.set(host, importlib.import_module("cupy").cuda.get_current_stream())
+    return there  # type: ignore[no-any-return]
+
+
 def fetched(array: Array) -> npt.NDArray[Any]:
     """The array in host memory, complete where the block of :func:`on` ends: the copy to it is not waited for."""
     if library_of(array) == "numpy":

@@ -56,7 +56,7 @@ class _Stage(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for before, word in zip([self.name or "", *args], args, strict=False):
-            if not word or (word.startswith("--") and word.endswith("=")):
+            if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
                 what = word or f"after {before}"
                 raise typer.BadParameter(
                     f"a value is empty ({what}): is a variable of the shell not set? The working folder is .", ctx=ctx

@@ -124,6 +124,7 @@ FUNCTIONS = {
     "transpose": "a axes |",
     "tril": "m k |",
     "triu": "m k |",
+    "unravel_index": "indices dims order |",
     "unique": "ar return_index return_inverse return_counts axis |",
     "var": "a axis dtype out ddof | keepdims",
     "vdot": "a b |",

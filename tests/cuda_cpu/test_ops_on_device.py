@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.ascend import ascend, peak
 from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.overlaps.together import Placed, walked_together
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction
@@ -108,19 +110,22 @@ def test_find_blobs_where_there_are_none(volume):
     check(find_blobs, volume, Spacing(1.0, 1.0, 1.0), launches=0)
 
 
-def test_ascend_and_peak():
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.int16])
+def test_windows_walk_together_as_each_does(dtype):
     volume = textured((26, 24, 28))
-    starts = [(4, 6, 7), (12, 9, 8), (0, 0, 0)]
-    fixed = [volume[z + 1 : z + 8, y - 1 : y + 6, x : x + 7].copy() for z, y, x in ((4, 6, 7), (12, 9, 8), (3, 3, 3))]
-    expected = ascend(fixed, [volume] * 3, starts)
+    volume = ((volume - volume.min()) * (250 / np.ptp(volume))).astype(dtype)
+    sigma_px, shape = (0.8, 1.2, 0.0), (7, 7, 7)
+    fixed = [Placed(volume[2:, 1:, 3:], (z - 2, y - 1, x - 3)) for z, y, x in ((5, 5, 7), (13, 8, 8), (3, 3, 3))]
+    moving = [Placed(volume, (4, 6, 7)), Placed(volume[:, 2:], (12, 7, 8)), Placed(volume[:, :, :20], (0, 0, 0))]
+    smoothed = [smooth(p.voxels, sigma_px, Box.of_shape(shape, p.start).slices()) for p in fixed]
+    expected = ascend(smoothed, [smooth(p.voxels, sigma_px) for p in moving], [p.start for p in moving])
     with shim.installed():
-        found = ascend(moved(fixed), [shim.asarray(volume)] * 3, starts)
+        found = walked_together(fixed, moving, sigma_px, shape, choose_device("cuda"))
     for theirs, ours in zip(expected, found, strict=True):
         assert (ours.position, ours.settled) == (theirs.position, theirs.settled)
-        assert isinstance(ours.around, np.ndarray)
-        np.testing.assert_allclose(ours.around, theirs.around, atol=1e-5)
-        np.testing.assert_allclose(peak(ours.around), peak(theirs.around), atol=1e-3)
-    assert expected[0].position == (5, 5, 7)
+        np.testing.assert_allclose(ours.around, theirs.around, atol=2e-6)
+        np.testing.assert_allclose(peak(ours.around), peak(theirs.around), atol=1e-4)
+    assert [s.settled for s in found] == [True, True, False] and expected[0].position == (5, 5, 7)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])

@@ -36,7 +36,7 @@ def test_the_compiler_knows_these_devices():
 
 @needs_nvrtc
 def test_what_is_compiled_flushes_small_numbers_to_zero_as_on_a_device():
-    _, options = program(variants("correlate.cu")[0])
+    _, options = program(variants("climb.cu")[0])
     assert options[-1] == "-ftz=true"
     body = 'extern "C" __global__ void body(float* out) { out[0] *= out[1]; }'
     flushed, kept = (nvrtc.compile_text(body, some, 90).cubin for some in (options, options[:-1]))

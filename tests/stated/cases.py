@@ -14,8 +14,8 @@ import numpy as np
 import gpustitch
 from gpustitch.array.stated import Shaped, statements
 from gpustitch.model import Box, Spacing
-from gpustitch.oblique.align.ascend import ascend
 from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.overlaps.climb import smooth_and_climb
 from gpustitch.oblique.align.overlaps.whole import Comparison
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.deskew.deoblique import deoblique
@@ -29,7 +29,7 @@ from gpustitch.oblique.flat.flatfield import flattened, inverse_flat, normalized
 from gpustitch.oblique.flat.percentiles import Binning, percentiles_of
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.ops.pyramid import downsample
-from gpustitch.ops.smooth import gaussian, smooth
+from gpustitch.ops.smooth import gaussian, gaussian_weights, smooth
 from gpustitch.regrid.plan import ZGrid, deformation, sorted_series
 from gpustitch.regrid.zresample import deformed_planes, planes_between
 from gpustitch.sections.similarity.banded import banded_correlation
@@ -84,10 +84,11 @@ def correlated(rng):
 
 
 def walks(rng):
-    moving = volume(rng, np.float32)
-    size = rng.integers(5, 12, 3)
-    fixed = [moving[tuple(slice(2, 2 + n) for n in size)].copy() for _ in range(20)]
-    return fixed, [moving] * 20, [(3, 3, 3)] * 20
+    size, n = rng.integers(9, 20, 3), int(rng.integers(2, 6))
+    voxels = noise(rng, (2 * n, int(np.prod(size + 6))))
+    places = np.array([[*(size + 6), 3, 3, 3]] * (2 * n))
+    weights = [gaussian_weights(float(s)) for s in rng.uniform(0.5, 2, 3)]
+    return voxels, places, weights, tuple(size.tolist())
 
 
 def flat(rng, dtype):
@@ -182,7 +183,7 @@ CASES = {
     "correlate": Case(correlate_all_shifts, correlated, spectra),
     "blobs uint16": Case(find_blobs, partial(blobs, dtype=np.uint16), room_of_matrices),
     "blobs float32": Case(find_blobs, partial(blobs, dtype=np.float32), lambda v, _: 17 * v.size),
-    "ascend": Case(ascend, walks),
+    "walks": Case(smooth_and_climb, walks),
     "normalized flat": Case(normalized_flat, lambda rng: (frames(rng)[0],)),
     "inverse flat": Case(inverse_flat, lambda rng: (frames(rng, np.float32)[0],)),
     **{f"flattened {t}": Case(flattened, partial(flat, dtype=t)) for t in ("uint8", "uint16", "int16", "float64")},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, namespace, to_host
+from gpustitch.array import Array
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
 from gpustitch.model.arrays import Floats
@@ -20,6 +20,8 @@ from gpustitch.ops.rounding import FLAT
 _LEAST_PART, _LEAST_CORRELATION = 0.2, 1e-3
 # A peak that is flatter, per voxel squared, tells nothing.
 _FLATTEST = 1e-4
+# Steps after which a walk gives up.
+MAX_STEPS = 100
 _SHIFTS = list(itertools.product((-1, 0, 1), repeat=3))
 
 
@@ -59,6 +61,10 @@ class _Walk:
         z, y, x = self.position
         return [(z + dz, y + dy, x + dx) for dz, dy, dx in _SHIFTS]
 
+    def wanted(self) -> list[bool]:
+        """Which of the 27 correlations about the position are not known."""
+        return [n not in self.known for n in self.neighbours()] if self.known else [True] * 27
+
     def window(self) -> Array:
         cut = (slice(p - 1, p + n + 1) for p, n in zip(self.position, self.fixed.shape, strict=True))
         return self.moving[tuple(cut)]
@@ -68,18 +74,18 @@ class _Walk:
         for neighbour, value in zip(neighbours, correlations.ravel().tolist(), strict=True):
             self.known.setdefault(neighbour, value)
         self.around = np.array([self.known[n] for n in neighbours]).reshape(3, 3, 3)
-        best = max(neighbours, key=lambda n: (self.known[n], n == self.position))
-        if self.known[best] > self.known[self.position]:
-            self.position = best
+        highest = float(self.around.max())
+        if highest > self.known[self.position]:
+            self.position = next(n for n in neighbours if self.known[n] == highest)
             self.walking = self.has_room()
         else:
             self.walking, self.settled = False, True
 
 
 def ascend(
-    fixed: Sequence[Array], moving: Sequence[Array], start: Sequence[ZYX], *, max_steps: int = 100
+    fixed: Sequence[Array], moving: Sequence[Array], start: Sequence[ZYX], *, max_steps: int = MAX_STEPS
 ) -> list[Summit]:
-    """Move each window to the best of its 26 neighbours until it stays.
+    """Move each window to the best of its 26 neighbours until it stays, on the host.
 
     Parameters
     ----------
@@ -122,13 +128,12 @@ def ascend(
 
 
 def _step(walks: list[_Walk]) -> None:
-    xp = namespace(*[w.fixed for w in walks])
-    wanted = np.array([[n not in w.known for n in w.neighbours()] for w in walks], np.uint8).reshape(-1, 3, 3, 3)
-    out = xp.zeros(wanted.shape)
-    fixed = xp.stack([w.fixed for w in walks])
-    moving = xp.stack([w.window() for w in walks])
-    pearson_shifts(fixed, moving, xp.asarray(wanted), out)
-    for walk, correlations in zip(walks, to_host(out), strict=True):
+    wanted = np.array([w.wanted() for w in walks], np.uint8).reshape(-1, 3, 3, 3)
+    out = np.zeros(wanted.shape)
+    fixed = np.stack([w.fixed for w in walks])
+    moving = np.stack([w.window() for w in walks])
+    pearson_shifts(fixed, moving, wanted, out)
+    for walk, correlations in zip(walks, out, strict=True):
         walk.learn(correlations)
 
 
@@ -149,13 +154,21 @@ def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
         (z, y, x), each within -1..1; zeros where the values have no maximum. Then the quadratic is not concave, or by
         no more than rounding.
     """
-    values = np.asarray(around, dtype=np.float64).reshape(27)
-    c = _FIT @ values
+    values = np.asarray(around, dtype=np.float64).reshape(1, 27)
+    c = _coefficients(values)
     hessian = _hessian(c)
-    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[-1] >= -FLAT * abs(values).max():
+    if not np.isfinite(hessian).all():
         return 0.0, 0.0, 0.0
-    z, y, x = np.clip(np.linalg.solve(hessian, -c[1:4]), -1, 1).tolist()
-    return z, y, x
+    greatest: Floats = np.asarray(np.linalg.eigvalsh(hessian)[:, -1], np.float64)
+    return _tops(c, hessian, greatest, values)[0]
+
+
+def _tops(c: Floats, hessian: Floats, greatest: Floats, values: Floats) -> list[tuple[float, float, float]]:
+    """Where quadratics have their maxima, given the ``greatest`` of their second derivatives; zeros for none."""
+    tops = np.zeros((len(c), 3))
+    is_top = greatest < -FLAT * np.abs(values).max(axis=1)
+    tops[is_top] = np.clip(np.linalg.solve(hessian[is_top], -c[is_top, 1:4, None])[..., 0], -1, 1)
+    return [(z, y, x) for z, y, x in tops.tolist()]
 
 
 @dataclass(frozen=True)
@@ -176,16 +189,33 @@ def peak_of_correlation(around: npt.ArrayLike) -> Between:
     Their peak is rather a Gaussian: a quadratic is fitted to the logarithms. Fitted to the values themselves, it would
     draw the peak to the middle, and to the side where structures are slanted against the axes.
     """
-    values = np.asarray(around, dtype=np.float64).reshape(27)
-    logs = np.log(np.maximum(values, max(_LEAST_PART * values[13], _LEAST_CORRELATION)))
-    steepness, axes = np.linalg.eigh(-_hessian(_FIT @ logs))
-    z, y, x = (axes / np.maximum(steepness, _FLATTEST) @ axes.T).tolist()
-    return Between(peak(logs), (tuple(z), tuple(y), tuple(x)))
+    return peaks_of_correlation([around])[0]
+
+
+def peaks_of_correlation(arounds: Sequence[npt.ArrayLike]) -> list[Between]:
+    """The peak of each of many sets of 27 correlations, as :func:`peak_of_correlation` finds it."""
+    values = np.array([np.asarray(around, np.float64).reshape(27) for around in arounds]).reshape(-1, 27)
+    logs = np.log(np.maximum(values, np.maximum(_LEAST_PART * values[:, 13:14], _LEAST_CORRELATION)))
+    c = _coefficients(logs)
+    hessian = _hessian(c)
+    steepness, axes = np.linalg.eigh(-hessian)
+    spreads = axes / np.maximum(steepness, _FLATTEST)[:, None] @ axes.swapaxes(1, 2)
+    places = _tops(c, hessian, -steepness[:, 0], logs)
+    return [
+        Between(place, tuple((z, y, x) for z, y, x in spread))
+        for place, spread in zip(places, spreads.tolist(), strict=True)
+    ]
+
+
+def _coefficients(values: Floats) -> Floats:
+    """Coefficients (n, 10) of the quadratics that fit values (n, 27), of each by itself: no sum depends on n."""
+    return np.asarray(np.matmul(_FIT, values[:, :, None])[..., 0])
 
 
 def _hessian(c: Floats) -> Floats:
-    """Second derivatives of a quadratic of coefficients as :func:`_quadratic_fit` finds them."""
-    return np.array([[2 * c[4], c[7], c[8]], [c[7], 2 * c[5], c[9]], [c[8], c[9], 2 * c[6]]])
+    """Second derivatives (n, 3, 3) of quadratics of coefficients (n, 10) as :func:`_quadratic_fit` finds them."""
+    z, y, x, zy, zx, yx = (c[:, k] for k in range(4, 10))
+    return np.array([[2 * z, zy, zx], [zy, 2 * y, yx], [zx, yx, 2 * x]]).transpose(2, 0, 1)
 
 
 def _quadratic_fit() -> npt.NDArray[np.float64]:

@@ -76,10 +76,16 @@ def local_maxima(contrast: Array, least: Array, radius_px: Sequence[float]) -> A
     offsets = _ball(radius_px)
     highest = centre > least[inside]
     near = [o for o in offsets if max(map(abs, o)) <= 1]
-    for offset in near:
-        view = tuple(slice(MARGIN_PX + d, n - MARGIN_PX + d) for d, n in zip(offset, contrast.shape, strict=True))
-        highest &= centre > contrast[view] if offset < (0, 0, 0) else centre >= contrast[view]
-    positions: Array = xp.argwhere(highest) + MARGIN_PX
+    for offset in (o for o in near if o > (0, 0, 0)):
+        # Of two voxels this far apart one comparison tells for both of them whether the other is less.
+        here, there = (_reaching(contrast.shape, offset, back) for back in (0, 1))
+        is_more = contrast[here] > contrast[there]
+        begin, end = (tuple(slice(a, a + n) for a, n in zip(at, centre.shape, strict=True)) for at in _ends(offset))
+        highest &= is_more[begin]
+        highest &= ~is_more[end]
+    # As argwhere gives them, in a fifth of its time.
+    found = xp.unravel_index(xp.flatnonzero(highest), highest.shape)
+    positions: Array = xp.stack(found, axis=1) + MARGIN_PX
     shape = xp.asarray(contrast.shape)
     for offset in (o for o in offsets if o not in near):
         neighbour = positions + xp.asarray(offset)
@@ -88,6 +94,19 @@ def local_maxima(contrast: Array, least: Array, radius_px: Sequence[float]) -> A
         beaten = within & (contrast[tuple(neighbour.T)] > contrast[tuple(positions.T)])
         positions = positions[~beaten]
     return positions
+
+
+def _reaching(shape: Sequence[int], offset: Sequence[int], back: int) -> tuple[slice, ...]:
+    """Voxels within the margin, and those at ``offset`` from them; all that many offsets ``back``."""
+    return tuple(
+        slice(MARGIN_PX + min(0, d) - back * d, n - MARGIN_PX + max(0, d) - back * d)
+        for d, n in zip(offset, shape, strict=True)
+    )
+
+
+def _ends(offset: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Where voxels within the margin, and those at ``offset`` from them, begin among both."""
+    return [max(0, -d) for d in offset], [max(0, d) for d in offset]
 
 
 def _ball(radius_px: Sequence[float]) -> list[tuple[int, ...]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from gpustitch.array import Array, kernel
+from gpustitch.array import Array
 from gpustitch.ops.rounding import FLAT
 
 # Products of this many voxels are summed in float32, such sums in float64. A chunk also stays in the fastest cache.
 _CHUNK = 16384
+# Numbers of the shifts along z, y and x, shape (3, 3, 3, 3).
+_SHIFTS = np.indices((3, 3, 3)).transpose(1, 2, 3, 0)
 
 
-@kernel("correlate.cu", tile=(1, 1, 3, 3), threads=(256,))
 def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
-    """Correlate windows with windows of other arrays, shifted by -1, 0 and 1 voxel along each axis.
+    """Correlate windows with windows of other arrays, shifted by -1, 0 and 1 voxel along each axis, on the host.
 
     Where ``wanted[p, i, j, k]`` is not 0, ``out[p, i, j, k]`` becomes Pearson's correlation of ``fixed[p]`` with
     ``moving[p, i:i+Z, j:j+Y, k:k+X]``. Elsewhere ``out`` keeps its values.
@@ -38,66 +43,73 @@ def pearson_shifts(fixed: Array, moving: Array, wanted: Array, out: Array) -> No
     window. So each of the 27 cross sums is a dot product of two runs of memory. Coefficients are good to 2e-7 where
     the level is 10,000 times the noise, and to 2e-6 for windows of two values.
     """
-    for f, m, w, o in zip(fixed, moving, wanted, out, strict=True):
-        if w.any():
-            _one_window(f, m, w != 0, o)
-
-
-def _one_window(fixed: Array, moving: Array, wanted: Array, out: Array) -> None:
-    level = moving[1:-1, 1:-1, 1:-1].mean()
-    centred = np.subtract(moving, level)
-    padded, fixed_sum, fixed_squares = _padded(fixed, moving.shape)
-    count = fixed.size
-    sums = _window_sums(centred)
-    squares = _window_sums(np.square(centred))
-    variance = squares - sums**2 / count
-    fixed_variance = fixed_squares - fixed_sum**2 / count
-    defined = (variance > count * (FLAT * float(level)) ** 2) & (variance > FLAT * squares)
-    if not fixed_variance > count * (FLAT * float(fixed[0, 0, 0])) ** 2:
-        defined[:] = False
-    cross = _cross_sums(padded, centred, wanted & defined) - fixed_sum * sums / count
+    count = math.prod(fixed.shape[1:])
+    levels = np.array([m[1:-1, 1:-1, 1:-1].mean() for m in moving], np.float32)
+    centred = moving - levels[:, None, None, None]
+    padded = [_padded(f, m.shape) for f, m in zip(fixed, moving, strict=True)]
+    firsts = [float(f[0, 0, 0]) for f in fixed]
+    fixed_sum, fixed_squares, first, level = (
+        np.array(numbers)[:, None, None, None]
+        for numbers in ([p.sum for p in padded], [p.squares for p in padded], firsts, levels.astype(np.float64))
+    )
+    sums, squares = _window_sums(centred), _window_sums(np.square(centred))
+    variance, fixed_variance = squares - sums**2 / count, fixed_squares - fixed_sum**2 / count
+    defined = (variance > count * (FLAT * level) ** 2) & (variance > FLAT * squares)
+    defined &= fixed_variance > count * (FLAT * first) ** 2
+    cross = np.stack(
+        [_cross_sums(p.run, m, w) for p, m, w in zip(padded, centred, (wanted != 0) & defined, strict=True)]
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = cross / np.sqrt(fixed_variance * variance)
-    out[wanted] = np.where(defined, correlation, 0.0)[wanted]
+        correlation = (cross - fixed_sum * sums / count) / np.sqrt(fixed_variance * variance)
+    np.copyto(out, np.where(defined, correlation, 0.0), where=wanted != 0)
 
 
-def _padded(fixed: Array, shape: tuple[int, ...]) -> tuple[Array, float, float]:
-    """The centred fixed window as one run of memory, and the window's sum and sum of squares.
+@dataclass(frozen=True)
+class _Padded:
+    """A centred fixed window as one run of memory, and the window's sum and sum of squares."""
 
-    The run has the row and plane lengths of ``shape``.
-    """
+    run: Array
+    sum: float
+    squares: float
+
+
+def _padded(fixed: Array, shape: tuple[int, ...]) -> _Padded:
+    """The window as a run with the row and plane lengths of ``shape``."""
     depth, height, width = fixed.shape
     planes = np.zeros((depth, *shape[1:]), np.float32)
     inside = planes[:, :height, :width]
     np.subtract(fixed, fixed.mean(), out=inside)
     run = planes.reshape(-1)[: ((depth - 1) * shape[1] + height - 1) * shape[2] + width]
     squares = sum(float(run[i : i + _CHUNK].dot(run[i : i + _CHUNK])) for i in range(0, run.size, _CHUNK))
-    return run, float(inside.sum(dtype=np.float64)), squares
+    return _Padded(run, float(inside.sum(dtype=np.float64)), squares)
 
 
 def _cross_sums(padded: Array, moving: Array, wanted: Array) -> Array:
     """Sums of products of the padded run with ``moving`` at the wanted shifts, float64, shape (3, 3, 3)."""
     _, height, width = moving.shape
-    shifts = np.argwhere(wanted)
-    offsets = shifts @ np.array([height * width, width, 1])
-    run = moving.reshape(-1)
+    offsets = (_SHIFTS[wanted] @ (height * width, width, 1)).tolist()
+    run, size = moving.reshape(-1), padded.size
     totals = np.zeros(len(offsets))
-    for start in range(0, padded.size, _CHUNK):
+    for start in range(0, size, _CHUNK):
         piece = padded[start : start + _CHUNK]
-        totals += [piece.dot(run[o : o + piece.size]) for o in (offsets + start).tolist()]
+        totals += [piece.dot(run[o : o + piece.size]) for o in (start + k for k in offsets)]
     out = np.zeros((3, 3, 3))
     out[wanted] = totals
     return out
 
 
 def _window_sums(moving: Array) -> Array:
-    """Sums of ``moving`` over the window at each of the 27 shifts, float64, shape (3, 3, 3)."""
-    bands = [_band(n) for n in moving.shape]
-    rows = (moving.reshape(-1, moving.shape[2]) @ bands[2].astype(np.float32)).astype(np.float64)
-    planes = np.matmul(bands[1].T, rows.reshape(*moving.shape[:2], 3))
-    return np.tensordot(bands[0].T, planes, axes=1)
+    """Sums of ``moving`` over the windows at each of the 27 shifts, float64, shape (P, 3, 3, 3)."""
+    n, depth, height, width = moving.shape
+    along_z, along_y, along_x = (_band(k) for k in (depth, height, width))
+    # Window by window: sums of one must not depend on how many others there are.
+    rows = np.matmul(moving.reshape(n, -1, width), along_x.astype(np.float32)).astype(np.float64)
+    planes = np.matmul(along_y.T, rows.reshape(n * depth, height, 3))
+    sums: Array = np.matmul(along_z.T, planes.reshape(n, depth, 9)).reshape(n, 3, 3, 3)
+    return sums
 
 
+@functools.lru_cache(maxsize=64)
 def _band(n: int) -> Array:
     """Columns that pick elements 0..n-3, 1..n-2 and 2..n-1 of ``n``, shape (n, 3)."""
     position = np.arange(n)[:, None] - np.arange(3)[None, :]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from scipy import fft
 
 from gpustitch.array.stated import Shaped, states
-from gpustitch.model import ZYX, Spacing
-from gpustitch.oblique.align.ascend import ascend
+from gpustitch.model import Spacing
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.ops.device_bytes import smooth_bytes
@@ -28,12 +24,3 @@ def find_blobs_bytes(volume: Shaped, spacing: Spacing, *, radius_um: float = 2.0
     """The contrast, and a Gaussian of the volume, or of its magnitudes, while it is made."""
     magnitudes = 0 if volume.dtype.kind == "u" else 9 * volume.size
     return 4 * volume.size + smooth_bytes(volume, (1, 1, 1)) + magnitudes
-
-
-@states(ascend)
-def ascend_bytes(
-    fixed: Sequence[Shaped], moving: Sequence[Shaped], start: Sequence[ZYX], *, max_steps: int = 100
-) -> int:
-    """All windows and what they are compared with, side by side, and 27 correlations of each."""
-    windows = sum(4 * (f.size + math.prod(n + 2 for n in f.shape)) for f in fixed)
-    return windows + len(fixed) * 27 * (8 + 1)

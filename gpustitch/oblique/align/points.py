@@ -134,7 +134,7 @@ class Centres:
         places = np.asarray(points).reshape(-1, 3)
         inside = np.ones(len(places), np.bool_)
         for coverage, offset in self._tiles:
-            inside &= _are_covered(coverage, places - np.array(offset), self._half)
+            inside &= are_covered(coverage, places - np.array(offset), self._half)
         return inside
 
     def sample(self, rng: np.random.Generator, count: int) -> Integers:
@@ -145,14 +145,9 @@ class Centres:
         return np.column_stack([self._z[rows], y, rng.integers(self._first[rows], self._last[rows] + 1)])
 
 
-def is_covered(coverage: Coverage, centre: ZYX, half: Sequence[int]) -> bool:
-    """Whether a whole window is covered."""
-    return bool(_are_covered(coverage, np.array([centre]), half)[0])
-
-
-def _are_covered(coverage: Coverage, centres: Integers, half: Sequence[int]) -> npt.NDArray[np.bool_]:
+def are_covered(coverage: Coverage, centres: npt.ArrayLike, half: Sequence[int]) -> npt.NDArray[np.bool_]:
     """About which ``centres`` (n, 3) a whole window is covered, shape (n,)."""
-    z, y, x = centres.T
+    z, y, x = np.asarray(centres).reshape(-1, 3).T
     depth, height, width = half
     n_planes, n_rows, _ = coverage.shape
     inside = (z >= depth) & (z < n_planes - depth) & (y >= height) & (y < n_rows - height)

@@ -12,7 +12,12 @@ from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.dwt import levels_of, max_level, wavelet_taps
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded
 from gpustitch.oblique.destripe.guarded_notch.window_grid import window_starts
-from gpustitch.oblique.destripe.lightsheet import BACKGROUND_SPACING_PX, LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.lightsheet import (
+    BACKGROUND_SPACING_PX,
+    SHARED_PX,
+    LightsheetOptions,
+    destripe_lightsheet,
+)
 from gpustitch.oblique.destripe.otsu import otsu_of_frames
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
@@ -57,15 +62,18 @@ def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
 
 @states(destripe_lightsheet)
 def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions, edges: Any = None) -> int:
-    """The result, both grids, and the data of one frame with its own result where a frame has margins."""
+    """The result, both grids, sorted samples, and the data of one frame with its own result where it has margins."""
     rows, columns = image.shape[-2:]
     frame = rows * columns
     line = rows * max(1, columns // options.artifact_length)
     background = math.prod(max(1, n // BACKGROUND_SPACING_PX) for n in (rows, columns))
     converted = 0 if image.dtype.name in _READ_AS_THEY_ARE else 4
     checked = 1 if image.dtype.kind == "f" else 0
-    data = frame * (4 + max(4, image.dtype.itemsize))
-    return (4 + converted + checked) * image.size + 4 * len_of(image) * (line + background) + data
+    itemsize = 4 if converted else image.dtype.itemsize
+    data = frame * (4 + itemsize)
+    is_shared = options.background_window_size >= SHARED_PX and not options.is_line_alone
+    runs = itemsize * is_shared
+    return (4 + converted + checked + runs) * image.size + 4 * len_of(image) * (line + background) + data
 
 
 @states(destripe_guarded)

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.array import Array, namespace, resident
+from gpustitch.array import Array, library_of, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model.options import documented, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.margins import data_regions
 from gpustitch.oblique.destripe.percentile import subtract_stripes, window_percentiles
+from gpustitch.oblique.destripe.shared_windows import Cells, cells_of, shared_percentiles
 
 BACKGROUND_SPACING_PX = 25
 BACKGROUND_STEP_PX = 2
+# On a device windows of this size and more share sorted samples: a sample is in four of them.
+SHARED_PX = 2 * BACKGROUND_SPACING_PX * BACKGROUND_STEP_PX
 _COUNTS = ("uint8", "uint16", "uint32", "float32")
 
 
@@ -173,7 +176,12 @@ def background_estimate(images: Array, options: LightsheetOptions) -> Array:
     """
     size = options.background_window_size
     at = [centres(n, BACKGROUND_SPACING_PX) for n in images.shape[1:]]
-    return _percentiles(images, (size, size), (at[0], at[1]), BACKGROUND_STEP_PX, options.percentile)
+    if library_of(images) == "numpy" or size < SHARED_PX:
+        return _percentiles(images, (size, size), (at[0], at[1]), BACKGROUND_STEP_PX, options.percentile)
+    down, across = (_cells(tuple(c.tolist()), size, n) for c, n in zip(at, images.shape[1:], strict=True))
+    out: Array = namespace(images).empty((len(images), len(at[0]), len(at[1])), np.float32)
+    shared_percentiles(images, down, across, out, BACKGROUND_STEP_PX, options.percentile)
+    return out
 
 
 def centres(length: int, spacing: int) -> Array:
@@ -199,3 +207,9 @@ def _limits(centre: tuple[int, ...], length: int, stop: int) -> tuple[Array, Arr
     """First pixels and ends of windows along an axis, kept so that a device gets them once."""
     first = np.array(centre, np.int64) - length // 2
     return np.maximum(first, 0), np.minimum(first + length, stop)
+
+
+@functools.lru_cache(maxsize=64)
+def _cells(centre: tuple[int, ...], length: int, stop: int) -> Cells:
+    """The cells that windows along an axis share, kept so that a device gets them once."""
+    return cells_of(*_limits(centre, length, stop), BACKGROUND_STEP_PX)

@@ -16,7 +16,7 @@ from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Mosaic, ObliqueScan, Spacing, TilePath
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.matching import MatchOptions
-from gpustitch.oblique.align.points import Centres, Overlap, is_covered
+from gpustitch.oblique.align.points import Centres, Overlap, are_covered
 from gpustitch.oblique.align.stage import AlignOptions, AlignResult
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.mosaic.file import read_alignment
@@ -305,8 +305,8 @@ def test_points_beside_holes_are_compared_and_points_on_them_are_not(broken: boo
     fixed, moving = (volumes[tile.name].coverage for tile in paths)
     assert broken or (set(fixed.absent), set(moving.absent)) == lost
     half = [n // 2 for n in matching.window_px or ()]
-    assert all(is_covered(fixed, match.fixed_px, half) for match in link.matches)
-    assert all(is_covered(moving, tuple(round(v) for v in match.moving_px), half) for match in link.matches)
+    assert are_covered(fixed, [match.fixed_px for match in link.matches], half).all()
+    assert are_covered(moving, np.rint([match.moving_px for match in link.matches]), half).all()
     assert result.record.absent_frames == ({tile.name: len(volumes[tile.name].coverage.absent) for tile in paths})
 
 
@@ -355,7 +355,7 @@ def test_centres_are_where_both_masks_hold_a_whole_window(shear: float, absent: 
     inside = grid[expected]
     assert centres.bounds.start == tuple(inside.min(axis=0)) and centres.bounds.stop == tuple(inside.max(axis=0) + 1)
     some = grid[::7]
-    assert [is_covered(a, tuple(p), half) for p in some.tolist()] == fits(a, some).tolist()
+    assert are_covered(a, some, half).tolist() == fits(a, some).tolist()
 
 
 @pytest.mark.parametrize(

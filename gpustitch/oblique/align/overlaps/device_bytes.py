@@ -1,13 +1,16 @@
-"""Device memory of comparing whole overlaps: :mod:`gpustitch.array.stated`."""
+"""Device memory of comparing whole overlaps, and windows in them: :mod:`gpustitch.array.stated`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from scipy import fft
 
 from gpustitch.array.stated import Shaped, states
 from gpustitch.model import ZYX
+from gpustitch.oblique.align.ascend import MAX_STEPS
+from gpustitch.oblique.align.overlaps.climb import RESULTS, smooth_and_climb
 from gpustitch.oblique.align.overlaps.whole import Comparison
 
 # Arrays of one number for each shift: the sums, their terms, and what their quotients take.
@@ -41,6 +44,14 @@ def comparison_bytes(
     of_moving = _boxes_bytes(moving.shape, left, n_shifts)
     boxes = larger + max(of_fixed, of_moving)
     return arrays + 2 * spectrum + max(3 * spectrum, boxes) + _OF_FIXED * shifts
+
+
+@states(smooth_and_climb)
+def smooth_and_climb_bytes(
+    voxels: Shaped, places: Shaped, weights: Sequence[Shaped], shape: ZYX, max_steps: int = MAX_STEPS
+) -> int:
+    """Two float32 arrays as large as the voxels, and the results of each walk."""
+    return 8 * voxels.size + 8 * RESULTS * (places.shape[0] // 2)
 
 
 def _boxes_bytes(shape: tuple[int, ...], left: list[int], n_ranges: list[int]) -> int:

@@ -67,9 +67,33 @@ class Ground:
 def objects(bins: Floats32) -> Bools:
     """Which bins (z, y, x) stand out from the level about them, brighter or darker, and those beside them."""
     off = bins - _level(bins)
-    noise = MAD_TO_SIGMA * float(np.median(np.abs(off)))
-    stands_out = np.abs(off) > _STANDS_OUT * noise
-    return np.asarray(ndimage.maximum_filter(stands_out.view(np.uint8), 3, mode="constant").view(np.bool_))
+    size = np.abs(off, out=off)
+    noise = MAD_TO_SIGMA * float(_medians(size.reshape(-1).copy()))
+    return _with_neighbours(size > _STANDS_OUT * noise)
+
+
+def _with_neighbours(there: Bools) -> Bools:
+    """Also the bins beside those that are there, along edges and corners too."""
+    for axis in range(there.ndim):
+        before, behind = (
+            tuple(part if k == axis else slice(None) for k in range(there.ndim))
+            for part in (slice(None, -1), slice(1, None))
+        )
+        grown = there.copy()
+        grown[behind] |= there[before]
+        grown[before] |= there[behind]
+        there = grown
+    return there
+
+
+def _medians(values: Floats32) -> Floats32:
+    """What ``numpy.median`` gives along the last axis of finite numbers, which are put in another order."""
+    half = values.shape[-1] // 2
+    values.partition(half, axis=-1)
+    upper: Floats32 = values[..., half]
+    if values.shape[-1] % 2:
+        return upper
+    return np.asarray((values[..., :half].max(axis=-1) + upper) / np.float32(2))
 
 
 def _level(bins: Floats32) -> Floats32:
@@ -78,7 +102,7 @@ def _level(bins: Floats32) -> Floats32:
     padded = np.pad(bins, beyond, mode="reflect", reflect_type="odd")
     z, y, x = (n // _BLOCK for n in padded.shape)
     blocks = padded.reshape(z, _BLOCK, y, _BLOCK, x, _BLOCK).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, -1)
-    level: Floats32 = np.median(blocks, axis=3)
+    level = _medians(np.ascontiguousarray(blocks))
     for axis, n in enumerate(bins.shape):
         level = between_bins(level, axis, _BLOCK, n)
     return level

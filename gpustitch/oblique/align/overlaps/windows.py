@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import CPU, Array, Device, on, to_device
+from gpustitch.array import Array, Device
+from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box, Match, Volume
-from gpustitch.model.arrays import Integers
-from gpustitch.oblique.align.ascend import ascend, peak_of_correlation
-from gpustitch.oblique.align.points import Centres, Overlap, is_covered
+from gpustitch.model.arrays import HostArray, Integers
+from gpustitch.oblique.align.ascend import Summit, ascend, peaks_of_correlation
+from gpustitch.oblique.align.overlaps.device_bytes import smooth_and_climb_bytes
+from gpustitch.oblique.align.overlaps.together import Placed, walked_together
+from gpustitch.oblique.align.points import Centres, Overlap, are_covered
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
 
@@ -28,8 +32,11 @@ _REACH = 2.5
 _LEAST_SIGMA_PX = 0.5
 # Most reads for one match: voxels are read again where a window has walked to the edge of the voxels read.
 _FETCHES = 10
-# Windows of one batch: on a CPU the batches keep all threads busy, on a device one holds what its memory allows.
-_CPU_BATCH = 4
+# A window that begins where the whole overlap fits hardly walks: first so many voxels on each side are smoothed.
+_BESIDE_PX = 3
+# Windows of one batch: on a CPU each thread has one, of so many windows at least, and of so many voxels at most. On a
+# device one batch holds what its memory allows, and so many bytes at most.
+_LEAST_BATCH, _BATCH_VOXELS = 4, 2**20
 _BATCH_BYTES = 2**28
 
 
@@ -108,21 +115,35 @@ def match_windows(
     With ``shared_only`` nothing is read that only one of the tiles has. Then smoothing meets the end of the data at the
     same place in both. Otherwise what is cut off in one tile alone displaces windows near the end of an overlap.
     """
-    batches = _batches(len(points), windows, workers)
     boxes = overlap.shared if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
     # Where the whole overlap told the offset, it may be off by a voxel; without, by anything.
     beside = [h + (max(1, m - 1) if shared_only else 1) for h, m in zip(windows.half, windows.margin_px, strict=True)]
-    follow = functools.partial(_follow, overlap, windows, workers.device, boxes, beside)
-    return [m for found in ordered_map(follow, (points[b] for b in batches), workers.n) for m in found]
+    dtypes = overlap.fixed.dtype, overlap.moving.dtype
+    size = _of_batch(len(points), windows, dtypes, workers)
+    batches = [points[first : first + size] for first in range(0, len(points), size)]
+    # On a CPU batches keep all threads busy. On a device they follow each other, and threads read.
+    n_readers, n_batches = (workers.n, 1) if workers.device.is_cuda else (1, workers.n)
+    walked = functools.partial(_nearby if shared_only else _one_by_one, windows)
+    if workers.device.is_cuda:
+        walked = functools.partial(_together, windows, workers.device)
+    follow = functools.partial(_follow, overlap, windows, walked, n_readers, boxes, beside)
+    return [m for found in ordered_map(follow, batches, n_batches) for m in found]
 
 
-def _batches(n: int, windows: Windows, workers: Workers) -> Iterator[slice]:
-    size = _CPU_BATCH
-    if workers.device != CPU:
-        voxels = math.prod(s + 2 * b + 2 for s, b in zip(windows.shape, windows.border_px, strict=True))
-        size = max(1, _BATCH_BYTES // (8 * voxels))
-    for first in range(0, n, size):
-        yield slice(first, first + size)
+def _of_batch(n_points: int, windows: Windows, dtypes: Sequence[np.dtype[Any]], workers: Workers) -> int:
+    """How many windows are read, and walk, at once."""
+    sides = [
+        (n + 2 * max(gaussian_radius(s), b + 1))
+        for n, s, b in zip(windows.shape, windows.sigma_px, windows.border_px, strict=True)
+    ]
+    if not workers.device.is_cuda:
+        return max(_LEAST_BATCH, min(-(-n_points // workers.n), _BATCH_VOXELS // math.prod(sides)))
+    dtype = dtypes[0] if len(set(dtypes)) == 1 else np.dtype(np.float32)
+    voxels, places = Shaped((2, math.prod(sides)), dtype), Shaped((2, 6), np.dtype(np.int64))
+    one = voxels.nbytes + places.nbytes + smooth_and_climb_bytes(voxels, places, (), windows.shape)
+    memory = workers.device.memory_bytes
+    most = _BATCH_BYTES if memory is None else min(_BATCH_BYTES, memory // 2)
+    return max(1, most // one)
 
 
 def _grid(volume: Volume) -> Box:
@@ -132,19 +153,23 @@ def _grid(volume: Volume) -> Box:
 def _follow(
     overlap: Overlap,
     windows: Windows,
-    device: Device,
+    walked: Callable[[Sequence[Placed], Sequence[Placed]], list[Summit]],
+    n_readers: int,
     boxes: tuple[Box, Box],
     beside: Sequence[int],
     points: Integers,
 ) -> list[Found]:
     """All windows of a batch walk together; those that reach the edge of what was read go on with what lies beyond."""
-    half, found = windows.half, {}
-    walking: dict[int, tuple[Array, ZYX]] = {}
-    for i, (z, y, x) in enumerate(points.tolist()):
-        fixed = _smoothed(overlap.fixed, boxes[0], (z, y, x), windows, device)
-        # A frame that could not be read just now is no longer covered.
-        if is_covered(overlap.fixed.coverage, (z, y, x), half):
-            walking[i] = fixed, (z - overlap.offset[0], y - overlap.offset[1], x - overlap.offset[2])
+    half = windows.half
+    fixed = _fixed(overlap.fixed, boxes[0], windows, points, n_readers)
+    # A frame that could not be read just now is no longer covered.
+    stand = are_covered(overlap.fixed.coverage, points, half)
+    walking: dict[int, tuple[Placed, ZYX]] = {
+        i: (window, (z, y, x))
+        for i, (window, (z, y, x)) in enumerate(zip(fixed, (points - np.array(overlap.offset)).tolist(), strict=True))
+        if stand[i]
+    }
+    settled: dict[int, tuple[ZYX, Summit]] = {}
     grid = boxes[1]
     for _ in range(_FETCHES):
         walking = {i: w for i, w in walking.items() if grid.contains(_window(w[1], [h + 1 for h in half]))}
@@ -154,36 +179,93 @@ def _follow(
             _window(place, [h + 1 + b for h, b in zip(half, windows.border_px, strict=True)]).intersect(grid)
             for _, place in walking.values()
         ]
-        with on(device):
-            moving = [smooth(to_device(overlap.moving.read(box), device), windows.sigma_px) for box in around]
-            starts = [_begin(place, box, half) for (_, place), box in zip(walking.values(), around, strict=True)]
-            summits = ascend([fixed for fixed, _ in walking.values()], moving, starts)
+        moving = [
+            Placed(voxels, _begin(place, box, half))
+            for voxels, (_, place), box in zip(
+                _read(overlap.moving, around, n_readers), walking.values(), around, strict=True
+            )
+        ]
+        summits = walked([window for window, _ in walking.values()], moving)
         further = {}
-        for (i, (fixed, _)), box, summit in zip(walking.items(), around, summits, strict=True):
+        for (i, (window, _)), box, summit in zip(walking.items(), around, summits, strict=True):
             z, y, x = (p + b + h for p, b, h in zip(summit.position, box.start, half, strict=True))
-            if not summit.settled:
-                further[i] = fixed, (z, y, x)
-            elif is_covered(overlap.moving.coverage, (z, y, x), beside):
-                between = peak_of_correlation(summit.around)
-                a, b, c = points[i].tolist()
-                dz, dy, dx = between.place
-                found[i] = Found(Match((a, b, c), (z + dz, y + dy, x + dx), summit.correlation), between.spread)
+            if summit.settled:
+                settled[i] = (z, y, x), summit
+            else:
+                further[i] = window, (z, y, x)
         walking = further
-    return [found[i] for i in sorted(found)]
+    inside = are_covered(overlap.moving.coverage, [place for place, _ in settled.values()], beside)
+    return _found({i: settled[i] for i, yes in zip(settled, inside, strict=True) if yes}, points)
+
+
+def _found(settled: Mapping[int, tuple[ZYX, Summit]], points: Integers) -> list[Found]:
+    """Where windows about some of the points lie between voxels, in the order of the points."""
+    order = sorted(settled)
+    peaks = peaks_of_correlation([settled[i][1].around for i in order])
+    found = []
+    for (z, y, x), (place, summit), between in zip(
+        points[order].tolist(), (settled[i] for i in order), peaks, strict=True
+    ):
+        dz, dy, dx = between.place
+        moving = place[0] + dz, place[1] + dy, place[2] + dx
+        found.append(Found(Match((z, y, x), moving, summit.correlation), between.spread))
+    return found
+
+
+def _fixed(volume: Volume, within: Box, windows: Windows, points: Integers, n_readers: int) -> list[Placed]:
+    """Windows with their surroundings, so that no edge of an array falls on them where they are smoothed."""
+    radii = [gaussian_radius(s) for s in windows.sigma_px]
+    boxes = [_window(centre, windows.half) for centre in points.tolist()]
+    around = [box.pad(radii).intersect(within) for box in boxes]
+    return [
+        Placed(voxels, _begin_of(box, there))
+        for voxels, box, there in zip(_read(volume, around, n_readers), boxes, around, strict=True)
+    ]
+
+
+def _read(volume: Volume, boxes: Sequence[Box], n_readers: int) -> Iterable[HostArray]:
+    return map(volume.read, boxes) if n_readers == 1 else ordered_map(volume.read, boxes, n_readers)
+
+
+def _together(windows: Windows, device: Device, fixed: Sequence[Placed], moving: Sequence[Placed]) -> list[Summit]:
+    return walked_together(fixed, moving, windows.sigma_px, windows.shape, device)
+
+
+def _one_by_one(windows: Windows, fixed: Sequence[Placed], moving: Sequence[Placed]) -> list[Summit]:
+    """Where windows end that walk uphill, after all is smoothed."""
+    smoothed = [_smoothed(windows, f, (0, 0, 0)) for f in fixed]
+    return ascend(smoothed, [smooth(m.voxels, windows.sigma_px) for m in moving], [m.start for m in moving])
+
+
+def _nearby(windows: Windows, fixed: Sequence[Placed], moving: Sequence[Placed]) -> list[Summit]:
+    """The same, sooner where windows hardly walk: first no more is smoothed than some steps need."""
+    beside = [tuple(min(_BESIDE_PX, a) for a in m.start) for m in moving]
+    smoothed = [_smoothed(windows, f, (0, 0, 0)) for f in fixed]
+    around = [_smoothed(windows, m, begin) for m, begin in zip(moving, beside, strict=True)]
+    found = ascend(smoothed, around, [(z, y, x) for z, y, x in beside])
+    summits = []
+    for window, whole, begin, summit in zip(smoothed, moving, beside, found, strict=True):
+        if summit.settled:
+            z, y, x = (p + a - b for p, a, b in zip(summit.position, whole.start, begin, strict=True))
+            summits.append(dataclasses.replace(summit, position=(z, y, x)))
+        else:
+            summits += ascend([window], [smooth(whole.voxels, windows.sigma_px)], [whole.start])
+    return summits
+
+
+def _smoothed(windows: Windows, placed: Placed, beside: Sequence[int]) -> Array:
+    """A window, smoothed together with its surroundings, and as many voxels ``beside`` it on either side."""
+    cut = [slice(a - b, a + n + b) for a, n, b in zip(placed.start, windows.shape, beside, strict=True)]
+    return smooth(placed.voxels, windows.sigma_px, cut)
 
 
 def _begin(place: ZYX, box: Box, half: ZYX) -> ZYX:
-    z, y, x = (p - h - b for p, h, b in zip(place, half, box.start, strict=True))
+    return _begin_of(_window(place, half), box)
+
+
+def _begin_of(window: Box, box: Box) -> ZYX:
+    z, y, x = (a - b for a, b in zip(window.start, box.start, strict=True))
     return z, y, x
-
-
-def _smoothed(volume: Volume, within: Box, centre: ZYX, windows: Windows, device: Device) -> Array:
-    """The window, smoothed together with its surroundings, so that no edge of an array falls on it."""
-    window = _window(centre, windows.half)
-    around = window.pad([gaussian_radius(s) for s in windows.sigma_px]).intersect(within)
-    voxels = volume.read(around)
-    with on(device):
-        return smooth(to_device(voxels, device), windows.sigma_px, window.slices(around.start))
 
 
 def _window(centre: Sequence[int] | npt.NDArray[np.int64], half: Sequence[int]) -> Box:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from gpustitch.array import choose_device
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, Spacing
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.ops.smooth import gaussian_radius
 from gpustitch.running.threads import Workers
+from tests.cuda_cpu import module, shim
 
 SPACING = Spacing(1.3, 1.8, 1.3)
 FULL = Windows((21, 21, 21), (1.9, 1.4, 1.9), (10, 10, 10))
@@ -104,3 +108,33 @@ def test_a_narrow_overlap_is_not_drawn_to_either_side(axis: int) -> None:
     matches = [m.match for m in match_windows(overlap, windows, centres.sample(rng, 24), Workers(1))]
     off = np.array([np.subtract(m.fixed_px, m.moving_px) for m in matches]) - offset
     assert len(matches) >= 12 and np.sqrt(np.mean(off[:, axis] ** 2)) < 0.1
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator runs")
+@pytest.mark.parametrize("memory_bytes", [None, 2_500_000])
+def test_a_device_takes_all_windows_at_once_or_as_many_as_its_memory_holds(memory_bytes: int | None) -> None:
+    """Four launches and one wait for all windows of a batch, and the same places as on the host."""
+    rng = np.random.default_rng(2)
+    whole = (300 + 2000 * ndimage.gaussian_filter(rng.standard_normal((50, 60, 70)), 2)).clip(0, None).astype(np.uint16)
+    overlap = Overlap(ArrayVolume(whole, SPACING), ArrayVolume(whole[3:, 2:, 4:], SPACING), (4, 1, 3))
+    windows, points = Windows((9, 9, 9), (1.2, 0.9, 1.2), (4, 4, 4)), rng.integers((12, 12, 14), (36, 46, 54), (30, 3))
+    expected = match_windows(overlap, windows, points, Workers(1))
+    with shim.installed():
+        device = choose_device("cuda", memory_bytes)
+        match_windows(overlap, windows, points[:1], Workers(2, device))  # what is compiled is no work
+        gc.collect()
+        before = shim.POOL.most_used = shim.POOL.used_bytes()
+        with shim.COUNTS.counted(lambda *_: "all"):
+            found = match_windows(overlap, windows, points, Workers(2, device))
+        taken = shim.POOL.most_used - before
+    assert len(found) == len(expected) > 20
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.match.fixed_px == theirs.match.fixed_px
+        np.testing.assert_allclose(ours.match.moving_px, theirs.match.moving_px, atol=1e-4)
+        assert ours.match.correlation == pytest.approx(theirs.match.correlation, abs=2e-6)
+    counts = {kind: n for (kind, _), n in shim.COUNTS.numbers.items()}
+    n_batches = counts["ends"]
+    assert (n_batches == 1) if memory_bytes is None else (n_batches > 2 and taken <= memory_bytes)
+    assert counts == {
+        "uploads": n_batches, "downloads": n_batches, "behind": n_batches, "bodies": 4 * n_batches, "ends": n_batches,
+    }  # fmt: skip
