@@ -13,7 +13,7 @@ from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions, xyz_text
 from gpustitch.oblique.align.overlaps.camera import CameraView
-from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still
+from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, level_px
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
@@ -30,7 +30,8 @@ _NEAR_BINS = 1.0
 _NOISE_CORRELATION = 0.5
 # Windows that correlate by this show the same thing, wherever they lead.
 _SAME_CORRELATION = 0.8
-# What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x.
+# What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x,
+# and alike as far as what was taken for the level.
 _STILL = 0.33
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
@@ -44,8 +45,9 @@ _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
 # Standard error of a place that no window refined, bins.
 _COARSE_BINS = 0.5
-# A place with a standard error above this, voxels, is none: the stage knows it as well.
-_LOOSEST_PX = 0.6
+# A place with a standard error above this, voxels, is none: little is alike. Where a pattern of the camera was taken
+# away, what is left of it makes errors of good places so great.
+_LOOSEST_PX, _LOOSEST_CLEARED_PX = 0.6, 1.5
 # Where objects have moved, what is between them may know it as badly as the stage, and is right with this probability.
 _LOOSEST_GROUND_PX, _BY_GROUND = 3.0, 0.95
 
@@ -169,8 +171,9 @@ class _Linking:
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
-        first, reason = refined[0], refined[0].reason or self._loose(refined[0])
-        candidates = tuple(c for c in candidates if max(c.sigma_px) <= _LOOSEST_PX)
+        loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared else _LOOSEST_PX
+        first, reason = refined[0], refined[0].reason or self._loose(refined[0], loosest_px)
+        candidates = tuple(c for c in candidates if max(c.sigma_px) <= loosest_px)
         if reason and self._options.window_px is not None:
             # Where the stated windows find nothing, no other place is offered.
             candidates = ()
@@ -282,6 +285,7 @@ class _Linking:
             [w.match.fixed_px for w in seen],
             window_px,
             _STILL if self._is_cleared else 0.0,
+            level_px(self._overlap.fixed.spacing, self._options.sigma_um),
         )
 
     def _elsewhere(self, others: Sequence[FoundWindow], window_px: ZYX) -> int:
@@ -301,7 +305,7 @@ class _Linking:
         z, y, x = (options.sigma_um / um for um in self._overlap.fixed.spacing.zyx_um)
         return Windows(options.window_px or options.largest_px, (z, y, x), options.border_px)
 
-    def _loose(self, refined: _Refined, loosest_px: float = _LOOSEST_PX) -> str:
+    def _loose(self, refined: _Refined, loosest_px: float) -> str:
         """Why a place is known too badly to be one."""
         if max(refined.sigma_px) <= loosest_px:
             return ""

@@ -40,8 +40,9 @@ _MORE_TIMES = 8.0
 # Displaced by a bin, it fits no better than this; between bins, its best place is no further off, bins.
 _BEST, _OFF = 0.98, 0.3
 # The level of a pixel is that of a square of so many structures, whether it has a pattern is seen in one of so many.
-# Halves without a pattern have this part in common there, by chance.
-_LEVEL, _AROUND, _CHANCE = 24, 10, 0.2
+# Halves without a pattern have the first part in common there, by chance; with the second, all that is found is taken.
+# To take less, as least squares would, leaves the same rest in both halves, and that pulls tiles together.
+_LEVEL, _AROUND, _CHANCE, _SURE = 24, 10, 0.2, 0.5
 # The side of that square is so many bins.
 _BINS = 6
 # Pixels that are so many standard deviations off in both halves have a pattern of their own: they are hot or dead.
@@ -159,6 +160,11 @@ def find_still(
 def pattern_bytes(n_rows: int, n_columns: int) -> int:
     """About the most bytes held while the pattern of such frames is found."""
     return _PIXEL_BYTES * n_rows * n_columns
+
+
+def level_px(spacing: Spacing, sigma_um: float) -> tuple[float, float]:
+    """How wide (z, y) the surroundings are of which the mean counts as a pixel's level: twice a square."""
+    return 2 * _LEVEL * sigma_um / spacing.z_um, 2 * _LEVEL * sigma_um / spacing.y_um
 
 
 def _drawn(
@@ -317,7 +323,7 @@ def _patterns(lines: Sequence[_Line], spacing: Spacing, sigma_um: float) -> tupl
         _mean_around(np.where(stands_out, np.float32(0), v), _AROUND, spacing, sigma_um)
         for v in (first * second, (first**2 + second**2) / 2)
     )
-    part = np.clip((common / np.maximum(both, np.float32(_ROUNDING)) - _CHANCE) / (1 - _CHANCE), 0, 1)
+    part = np.clip((common / np.maximum(both, np.float32(_ROUNDING)) - _CHANCE) / (_SURE - _CHANCE), 0, 1)
     part[stands_out] = 1
     found = []
     for line in lines:

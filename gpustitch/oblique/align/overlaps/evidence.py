@@ -48,6 +48,7 @@ def weigh(
     centres_px: npt.ArrayLike,
     window_px: Sequence[int],
     still: float = 0.0,
+    still_px: Sequence[float] = (0.0, 0.0),
 ) -> Evidence:
     """Weigh windows by their correlation, leave out those that disagree, and count shared voxels once.
 
@@ -64,22 +65,38 @@ def weigh(
         Size of the windows (z, y, x).
     still
         Which part of their errors (variance) windows share that see the same pixels of the camera, wherever along x.
+        Such errors are noise of all windows, not objects that moved in some: then the scatter is that of all.
+    still_px
+        How far beyond a window (z, y) these errors are alike.
     """
     offsets, centres = np.asarray(offsets_px, np.float64), np.asarray(centres_px, np.float64)
     r = np.clip(np.asarray(correlations, np.float64), 1e-3, 1)
     weight = r**2 / (1 - r**2 + _PERFECT)
     agrees = _agreeing(offsets, weight)
-    along = np.clip(1 - np.abs(centres[:, None] - centres[None]) / np.asarray(window_px), 0, None)
-    share = along[:, :, 0] * along[:, :, 1] * (still + (1 - still) * along[:, :, 2])
+    share = _share(centres, np.asarray(window_px))
+    if still:
+        reach = np.asarray(window_px[:2]) + np.asarray(still_px)
+        share = (1 - still) * share + still * _share(centres[:, :2], reach)
     expected = _EXPECTED**2 * np.asarray(reaches_px, np.float64) ** 2 * (1 - r**2 + _PERFECT)[:, None]
     on_axis = np.where(agrees, weight, 0)[:, None] / np.asarray(reaches_px, np.float64) ** 2
     on_axis /= on_axis.sum(axis=0)
     offset = (on_axis * offsets).sum(axis=0)
     n = 1 / (on_axis * (share @ on_axis)).sum(axis=0)
     square = (on_axis * (offsets - offset) ** 2).sum(axis=0)
+    scatter = np.sqrt(square)
+    if still:
+        of_all = weight[:, None] / np.asarray(reaches_px, np.float64) ** 2
+        off = np.clip(offsets - offset, -2 * _FAR_PX, 2 * _FAR_PX)
+        square = (of_all * off**2).sum(axis=0) / of_all.sum(axis=0)
     variance = (_EXPECTED_WEIGHT * (on_axis * expected).sum(axis=0) + n * square) / (_EXPECTED_WEIGHT + n - 1)
     sigma = np.sqrt(variance / n + _SYSTEMATIC_PX**2)
-    return Evidence(_triple(offset), _triple(np.sqrt(square)), _triple(sigma), agrees, float(n.min()))
+    return Evidence(_triple(offset), _triple(scatter), _triple(sigma), agrees, float(n.min()))
+
+
+def _share(centres: Floats, size: Floats) -> Floats:
+    """Which part of boxes of one size, at n centres, each two have in common, shape (n, n)."""
+    along = np.clip(1 - np.abs(centres[:, None] - centres[None]) / size, 0, None)
+    return np.asarray(along.prod(axis=2))
 
 
 def _agreeing(offsets: Floats, weight: Floats) -> npt.NDArray[np.bool_]:

@@ -124,10 +124,15 @@ def test_what_is_left_of_it_is_little(kind: str) -> None:
     assert still is not None and n_bytes > 0
     frame = (LEVEL * gain + more + OFFSET).astype(np.float32)
     tile = ObliqueTile(Holed(np.repeat(frame[None], 3, axis=0)), ObliqueScan(3, *SHAPE[1:], 1.8, SCAN.step_um, 45.0))
+    rest = []
     for half in still.halves:
         cleared = CameraView(Cleared(tile, half)).read(Box.of_shape((SHAPE[2], SHAPE[1], 3)))[:, :, 1]
         shown = [image - ndimage.uniform_filter(image, 30) for image in (frame.T, cleared)]
         assert np.std(shown[1]) < 0.35 * np.std(shown[0])
+        before, after = (ndimage.gaussian_filter(v, 1) - ndimage.gaussian_filter(v, 4) for v in (frame.T, cleared))
+        rest.append(abs((before * after).sum() / np.square(before).sum()))
+    # A rest of the pattern itself, the same in both halves, would pull tiles together.
+    assert min(rest) < 0.01
 
 
 def test_upright_and_along_the_sheet_the_same_is_taken_away() -> None:

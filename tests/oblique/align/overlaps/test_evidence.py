@@ -95,3 +95,25 @@ def test_standard_errors_hold_where_all_windows_of_a_pixel_err_alike(still: floa
         found = weigh(errors, np.full(20, 0.95), np.full((20, 3), 3.4), centres, WINDOW, still)
         ratios.append(np.array(found.offset_px) / found.sigma_px)
     assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.3
+
+
+def test_what_is_left_of_a_pattern_is_alike_beyond_a_window() -> None:
+    """Three windows of one column of the camera that share no pixel, all with the same error."""
+    centres = np.column_stack([np.zeros(20), 30 * (np.arange(20) % 3), 30 * np.arange(20)])
+    offsets = np.random.default_rng(4).normal(0, 0.1, (20, 3))
+    near, far = (
+        weigh(offsets, np.full(20, 0.95), np.full((20, 3), 3.4), centres, WINDOW, 0.33, reach)
+        for reach in ((0.0, 0.0), (90.0, 70.0))
+    )
+    assert near.n_independent / far.n_independent > 1.5
+    assert 1.3 * near.sigma_px[0] < far.sigma_px[0] < near.scatter_px[0]
+
+
+def test_windows_that_noise_leads_elsewhere_count_in_the_error_beside_a_pattern() -> None:
+    rng = np.random.default_rng(3)
+    offsets = rng.normal(0, 0.2, (20, 3))
+    offsets[14:] += rng.choice([-2.0, 2.0], (6, 3))
+    alone, beside = (weigh(offsets, np.full(20, 0.8), np.full((20, 3), 3.4), apart(20), WINDOW, s) for s in (0, 0.33))
+    assert not alone.agrees[14:].any() and not beside.agrees[14:].any()
+    assert alone.offset_px == beside.offset_px and alone.scatter_px == beside.scatter_px
+    assert np.min(np.divide(beside.sigma_px, alone.sigma_px)) > 2
