@@ -178,9 +178,15 @@ class Estimate:
         What a trend of the spacing was taken for: "thickness" (it stays) or "texture" (it was taken out).
     undecided
         Whether there is such a trend and similarities do not tell which: ``uncertainty`` spans both.
+    solutions_apart
+        Where similarities have several solutions, about as good: distance of another one in sections, root mean square.
+        ``uncertainty`` spans it. Else 0.
     spacing_ratio
         Greatest mean spacing of a stretch of 30 sections over the least one, as found before a trend was taken out; NaN
         with ``compat``.
+    if_texture
+        How far sections would lie elsewhere, in sections, root mean square, if the steady part of the spacing were one
+        of texture that nothing shows. ``uncertainty`` does not span that. 0 where it does, or no trend is told.
     texture_ratio
         Greatest length of structures within the planes over the least one, along the series; NaN if that is not known.
     parts_ratio
@@ -202,6 +208,8 @@ class Estimate:
     is_explained: bool = True
     assumed: Literal["thickness", "texture"] = "thickness"
     undecided: bool = False
+    solutions_apart: float = 0.0
     spacing_ratio: float = float("nan")
+    if_texture: float = 0.0
     texture_ratio: float = float("nan")
     parts_ratio: float = float("nan")

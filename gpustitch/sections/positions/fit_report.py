@@ -6,11 +6,8 @@ import numpy as np
 
 from gpustitch.running.progress import Progress, listed
 from gpustitch.sections.model import Estimate, EstimateOptions
+from gpustitch.sections.positions.solve import MUCH
 from gpustitch.sections.texture.trend import CHANGES
-
-# Relative misfit from which on stated errors are doubtful. Measured: .005 to .03 in electron microscopy and simulated
-# textures of some hundred structures, .04 to .6 in stacks of anatomy.
-_MUCH = 0.04
 
 
 def fit_lines(found: Estimate) -> list[str]:
@@ -38,6 +35,16 @@ def fit_lines(found: Estimate) -> list[str]:
         )
     elif found.assumed == "texture":
         lines.append(f"a trend of the spacing, {found.spacing_ratio:.1f} to 1, was taken out as one of texture")
+    if found.solutions_apart > 0:
+        lines.append(
+            f"positions are one of several solutions, about as good; another one is {found.solutions_apart:.2g} "
+            "sections off on average, and errors span it"
+        )
+    if found.if_texture > 0:
+        lines.append(
+            f"thickness and texture look alike: if the steady part of the spacing were texture that no plane shows, "
+            f"sections would lie {found.if_texture:.2g} elsewhere on average; errors do not span that (`assume`)"
+        )
     return lines
 
 
@@ -50,8 +57,14 @@ def fit_record(found: Estimate) -> dict[str, object]:
         "texture_ratio": found.texture_ratio,
         "parts_ratio": found.parts_ratio,
     }
+    # With ``compat`` neither is known.
+    is_known = np.isfinite(found.misfit)
+    apart = {
+        "solutions_apart_sections": found.solutions_apart if is_known else None,
+        "if_texture_sections": found.if_texture if is_known else None,
+    }
     known = {name: value if np.isfinite(value) else None for name, value in numbers.items()}
-    return {**known, "explained": found.is_explained, "assumed": found.assumed, "undecided": found.undecided}
+    return {**known, "explained": found.is_explained, "assumed": found.assumed, "undecided": found.undecided, **apart}
 
 
 def tell_fit(found: Estimate, options: EstimateOptions, undefined: set[int], progress: Progress) -> None:
@@ -68,7 +81,7 @@ def tell_fit(found: Estimate, options: EstimateOptions, undefined: set[int], pro
             f"the mean spacing of stretches differs {found.spacing_ratio:.1f} to 1. If sections cannot differ so in "
             "thickness, what they show changes along the series; errors are larger than stated then"
         )
-    if found.relative_misfit > _MUCH:
+    if found.relative_misfit > MUCH:
         progress.warn(
             f"similarities scatter by {found.relative_misfit:.2g} about one curve, as they do where sections show "
             "little, or other things along the series; errors may be several times those stated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass, field
 
@@ -146,6 +147,14 @@ class Problem:
             quality = first_quality(self.measured, self.counts, min(BLOCK, self.longest_block))
         quality -= np.median(quality)
         return quality
+
+    def rounded(self, part: float) -> Problem:
+        """The same of similarities that are off by up to this part, as another host or device may round them."""
+        other = copy.copy(self)
+        other.__dict__.pop("first_quality", None)
+        pattern = np.sin(np.arange(1, self.measured.size + 1) ** 2).reshape(self.measured.shape)
+        other.measured = self.measured * (1 + part * pattern)
+        return other
 
     def scoring(self, state: State, settled: bool) -> Normal:
         """Normal equations in blocks; how far a section or a similarity is trusted changes only until it is settled."""

@@ -13,6 +13,9 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
 SHORTEST, SLOW = 10, 50
+# Longer waves err by this factor more than the equations say: structures that go on over many sections are few, and
+# residuals of near pairs show the many short ones. Measured in textures of one to three lengths: 1.0 to 1.9.
+LONG, LONG_ERROR = 20, 1.5
 # Waves at most, the longest ones: memory and time go with their number.
 MOST = 300
 # Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
@@ -33,8 +36,10 @@ class Held:
     ----------
     positions
         In sections.
+    more
+        By how much the variance of each position is larger than the covariance says, as long waves err more.
     less
-        By how much the variance of each position is smaller for that, in sections squared.
+        By how much it is smaller again for holding them; both in sections squared.
     usual
         Standard deviation of the long waves that independent spacings make.
     doubtful
@@ -42,6 +47,7 @@ class Held:
     """
 
     positions: Floats
+    more: Floats
     less: Floats
     usual: Floats
     doubtful: Floats
@@ -63,13 +69,13 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     spread is seen in neighbours, the covariance P of waves is known; with their error E the best estimate is
     ``P (P + E)^-1`` of what was found (Wiener). Offset and scale stay.
 
-    Slow waves far beyond P + E are a change of thickness along the series or one of the texture: similarities cannot
-    tell which. They stay, and are returned as doubtful.
+    Slow waves far beyond P and the error of the covariance are a change of thickness along the series or one of the
+    texture: similarities cannot tell which. They stay, and are returned as doubtful.
     """
     n = len(positions)
     count = min(2 * n // SHORTEST, n - 2, MOST)
     if count < 1:
-        return Held(positions, np.zeros(n), np.zeros(n), np.zeros(n))
+        return Held(positions, *np.zeros((4, n)))
     phase = np.pi * (np.arange(n) + 0.5) / n
     cosines = np.cos(np.arange(2, count + 2)[:, None] * phase)
     waves = np.linalg.qr(np.concatenate([np.ones((1, n)), positions[order][None], cosines]).T)[0][:, 2:]
@@ -79,16 +85,19 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     expected = (moved * variance[:, None]).T @ moved
     placed = np.empty_like(waves)
     placed[order] = waves
-    error = placed.T @ times(placed)
+    stated = placed.T @ times(placed)
+    larger = np.where(2 * n >= LONG * np.arange(2, count + 2), LONG_ERROR, 1.0)
+    error = stated * larger[:, None] * larger
     gain = np.linalg.solve(expected + error, expected).T
     height = -centre * (waves.T @ np.arange(n))
     doubtful = np.zeros(n)
     slow = min(max(2 * n // SLOW - 1, 1), count)
-    seen = height[:slow] @ np.linalg.solve((expected + error)[:slow, :slow], height[:slow])
+    seen = height[:slow] @ np.linalg.solve((expected + stated)[:slow, :slow], height[:slow])
     if seen > chdtri(slow, CHANCE):
         doubtful = np.abs(placed[:, :slow] @ height[:slow])
     return Held(
         positions + placed @ (gain @ height - height),
+        ((placed @ (error - stated)) * placed).sum(axis=1),
         ((placed @ (error - gain @ error)) * placed).sum(axis=1),
         np.sqrt(((placed @ expected) * placed).sum(axis=1)),
         doubtful,

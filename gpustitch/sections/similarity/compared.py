@@ -124,7 +124,7 @@ class ComparedPlanes:
             if prepared.computes:
                 mask = None if plan.mask is None or plan.factors != (1, 1) else to_device(plan.mask, plan.device)
                 with self._preparing:
-                    planes = less_coarse(planes, mask, prepared.high_pass_px)
+                    planes = less_coarse(planes, mask, prepared.high_pass_px, prepared.stripes)
         return planes, without
 
 

@@ -1,11 +1,15 @@
-"""Planes less what is coarse in them: brightness that differs over a section is no tissue."""
+"""Planes less what is no tissue: brightness that differs over a section, and stripes through all of it (curtains)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
 
-from gpustitch.array import Array, namespace
+from gpustitch.array import Array, namespace, to_host
+from gpustitch.model.arrays import Floats
 from gpustitch.ops.smooth import gaussian
 from gpustitch.sections.similarity.binning import bin_planes
 
@@ -13,6 +17,11 @@ from gpustitch.sections.similarity.binning import bin_planes
 _LEAST_PX = 4.0
 # Least part of a Gaussian's weight that lies on used pixels.
 _LEAST_WEIGHT = 1e-3
+# Gaussian, in pixels, whose mean is taken from the profile of stripes: what is wider is light or tissue.
+_WIDEST_PX = 8.0
+
+# What stripes run along.
+Stripes = Literal["none", "columns", "rows", "both"]
 
 
 def less_gaussian(plane: Array, sigma_px: float) -> Array:
@@ -45,6 +54,50 @@ def less_gaussian(plane: Array, sigma_px: float) -> Array:
         rows, columns = (xp.asarray(_between(n, m, factor)) for n, m in zip(plane.shape, small.shape, strict=True))
         low = xp.matmul(xp.matmul(rows, low), columns.T)
     return plane - mean - low
+
+
+def striped_part(plane: Array) -> Floats:
+    """Part of the variance that is stripes along columns and along rows, and how alike two halves are in them.
+
+    ``plane`` is float32 (rows, columns), NaN where it is not used. Tissue of one half does not go on in the other;
+    stripes do.
+
+    Returns
+    -------
+    float64 (2, 2): [along columns or rows, part or correlation]; 0 where nothing is known.
+    """
+    host = to_host(plane).astype(np.float64)
+    found = np.zeros((2, 2))
+    known = np.isfinite(host)
+    total = float(host[known].var()) if known.any() else 0.0
+    if total == 0:
+        return found
+    host = np.where(known, host - host[known].mean(), 0)
+    for along, (values, used) in enumerate(((host, known), (host.T, known.T))):
+        middle = len(values) // 2
+        parts = [slice(0, middle), slice(middle, None)]
+        counts = [used[part].sum(axis=0) for part in parts]
+        profiles = [values[part].sum(axis=0) / np.maximum(n, 1) for part, n in zip(parts, counts, strict=True)]
+        fine = [profile - gaussian_filter1d(profile, _WIDEST_PX, mode="nearest") for profile in profiles]
+        both = (counts[0] > middle / 2) & (counts[1] > middle / 2)
+        one, two = (of[both] for of in fine)
+        norm = float(np.sqrt((one * one).sum() * (two * two).sum()))
+        if norm > 0:
+            shared = float((one * two).sum())
+            found[along] = shared / (len(one) * total), shared / norm
+    return found
+
+
+def less_stripes(plane: Array, stripes: Stripes) -> Array:
+    """A plane, float32, less the mean of each of its columns or rows over used pixels; the others, NaN, stay so."""
+    xp = namespace(plane)
+    axes = {"none": (), "columns": (0,), "rows": (1,), "both": (0, 1)}[stripes]
+    for axis in axes:
+        used = xp.isfinite(plane)
+        count = xp.maximum(used.sum(axis=axis, keepdims=True), 1)
+        total = xp.where(used, plane, np.float32(0)).sum(axis=axis, keepdims=True, dtype=np.float64)
+        plane = plane - (total / count).astype(np.float32)
+    return plane
 
 
 def _between(n: int, n_blocks: int, factor: int) -> npt.NDArray[np.float32]:

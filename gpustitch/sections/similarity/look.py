@@ -8,6 +8,7 @@ What is decided rests on evidence that cannot be chance or tissue:
   planes that were laid down anyhow move back, or anywhere.
 - What is coarse in tissue changes more slowly from plane to plane than what is fine. Coarse brightness that changes at
   once, or that all planes share while nothing fine is shared, is uneven light.
+- Stripes run through both halves of a plane, as tissue does not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, namespace, to_host
 from gpustitch.model.arrays import Floats
 from gpustitch.sections.similarity.displaced import Displacement, moved
-from gpustitch.sections.similarity.high_pass import less_gaussian
+from gpustitch.sections.similarity.high_pass import Stripes, less_gaussian, striped_part
 from gpustitch.sections.similarity.laid import DisplacementFit, peak, texture_of
 
 # Degrees of displacement that are tried: shifts, turns and stretches, warps.
@@ -46,6 +47,9 @@ _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
 # Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
 # And the least part of a plane that it is.
 _LEAST_SHARED, _MOST_FINE, _LEAST_PART = 0.5, 0.25, 0.03
+# Stripes: least part of a plane's variance, and least correlation of its halves. Measured: .04 and .57 at most in
+# textures along one direction alike, .07 and .26 in others; .17 and .8 where curtains have half of their contrast.
+_LEAST_STRIPES, _LEAST_THROUGH = 0.08, 0.65
 # Longest side, in Gaussians, of a plane whose coarse part is light rather than tissue; least and greatest reach.
 _SIGMAS, _LEAST_REACH_PX, _PART_OF_SIDE = 16, 8, 8
 
@@ -69,6 +73,8 @@ class PairLook:
         Correlations with the neighbour, the plane :data:`NEXT` after that, and one far away: (3,). NaN where unknown.
     coarse_part
         Part of the plane's variance that is coarse.
+    stripes
+        What :func:`gpustitch.sections.similarity.high_pass.striped_part` found.
     """
 
     shifts_px: Floats
@@ -78,6 +84,7 @@ class PairLook:
     coarse: Floats
     fine: Floats
     coarse_part: float
+    stripes: Floats
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Looked:
         Median distance of neighbours across the plane, in pixels; 0 if that may be chance.
     degree
         Degree of the displacement; 0 for shifts.
+    stripes
+        What stripes run along, if there are any.
     light
         "changes" if coarse brightness changes from plane to plane, "stays" if planes share it; "" if it is tissue's.
     is_off
@@ -100,6 +109,7 @@ class Looked:
     off_px: float = 0.0
     degree: int = 0
     light: str = ""
+    stripes: Stripes = "none"
 
 
 def coarse_px(shape: tuple[int, int]) -> float:
@@ -163,6 +173,7 @@ def look(plane: Array, neighbour: Array, following: Array | None, others: list[A
         coarse,
         fine,
         variances[0] / max(sum(variances), 1e-30),
+        striped_part(plane),
     )
 
 
@@ -179,7 +190,15 @@ def judged(pairs: list[PairLook]) -> Looked:
     lengths = np.stack([pair.lengths_px for pair in pairs])[:, DEGREES.index(degree)]
     alike = np.stack([pair.alike for pair in pairs])[:, DEGREES.index(degree)]
     is_off = (is_off or degree > 0) and not _runs_on(alike[np.isfinite(alike)])
-    return Looked(is_off, float(np.median(lengths)) if is_off else 0.0, degree, _light(pairs))
+    return Looked(is_off, float(np.median(lengths)) if is_off else 0.0, degree, _light(pairs), _stripes(pairs))
+
+
+def _stripes(pairs: list[PairLook]) -> Stripes:
+    part, alike = np.median([pair.stripes for pair in pairs], axis=0).T
+    along = (part > _LEAST_STRIPES) & (alike > _LEAST_THROUGH)
+    if along.all():
+        return "both"
+    return "columns" if along[0] else "rows" if along[1] else "none"
 
 
 def _runs_on(alike: Floats) -> bool:

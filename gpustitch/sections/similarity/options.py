@@ -78,7 +78,7 @@ class SimilarityOptions:
         metavar="auto|off|PX",
         at_least=1,
         help="Gaussian, in pixels, whose mean is taken from planes before they are compared. "
-        "auto looks for uneven light.",
+        "auto looks for uneven light, and for stripes through all of a plane (curtains), which it takes away.",
     )
     chunk: int | None = option(None, help="Planes read at a time.", shown="what suits them")
     memory_bytes: int = shared.memory(1 << 30)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, namespace
-from gpustitch.sections.similarity.high_pass import less_gaussian
+from gpustitch.sections.similarity.high_pass import Stripes, less_gaussian, less_stripes
 from gpustitch.sections.similarity.look import LOOK_PIXELS, Looked, coarse_px, reach_px
 from gpustitch.sections.similarity.no_data import constant_at_edge, pixels_of_value
 from gpustitch.sections.similarity.register import MOST_PIXELS
@@ -32,6 +32,8 @@ class Preparation:
         Value of pixels that are not compared; "auto" for areas of one value that touch the edge, "off" for none.
     high_pass_px
         Gaussian whose mean is taken away, in pixels; 0 for none.
+    stripes
+        What stripes ran along that were taken away: "columns", "rows", "both" or "none".
     register_px
         Greatest shift between planes that is made good, in pixels; 0 for none.
     degree
@@ -42,16 +44,22 @@ class Preparation:
     high_pass_px: float = 0.0
     register_px: float = 0.0
     degree: int = 0
+    stripes: Stripes = "none"
+
+    @property
+    def evens(self) -> bool:
+        """Whether something that is no tissue is taken away."""
+        return bool(self.high_pass_px) or self.stripes != "none"
 
     @property
     def keeps_parts(self) -> bool:
         """Whether parts of planes can be compared: what is left of a warp, or of light, differs between them."""
-        return not (self.high_pass_px or self.degree)
+        return not (self.evens or self.degree)
 
     @property
     def computes(self) -> bool:
         """Whether pixels get other values or places, rather than are left out."""
-        return bool(self.high_pass_px or self.register_px)
+        return self.evens or bool(self.register_px)
 
 
 def is_looked_for(register: str | float, high_pass: str | float) -> bool:
@@ -69,7 +77,8 @@ def settled_preparation(
     reach = 0.0 if isinstance(register, str) else float(register)
     if register == "auto" and found.is_off:
         reach = float(reach_px(shape, found.off_px))
-    return Preparation(no_data, sigma, reach, found.degree if reach else 0)
+    stripes = found.stripes if high_pass == "auto" else "none"
+    return Preparation(no_data, sigma, reach, found.degree if reach else 0, stripes)
 
 
 def preparation_lines(prepared: Preparation, found: Looked, high_pass: str | float, register: str | float) -> list[str]:
@@ -86,6 +95,12 @@ def preparation_lines(prepared: Preparation, found: Looked, high_pass: str | flo
         lines.append(
             f"coarse brightness {how}, as light does and not tissue: compared less a Gaussian mean of "
             f"{prepared.high_pass_px:g} px (`high_pass`)"
+        )
+    if prepared.stripes != "none":
+        along = "rows and columns" if prepared.stripes == "both" else prepared.stripes
+        lines.append(
+            f"stripes run through the planes along {along}, as curtains do and not tissue: compared less the mean of "
+            "each (`high_pass`)"
         )
     return lines
 
@@ -107,12 +122,14 @@ def without_no_data(planes: npt.NDArray[Any], no_data: str | float) -> tuple[npt
     return found, has_some
 
 
-def less_coarse(planes: Array, mask: Array | None, sigma_px: float) -> Array:
-    """Planes (n, rows, columns), float32, NaN outside the mask, less their Gaussian means if ``sigma_px`` is not 0."""
+def less_coarse(planes: Array, mask: Array | None, sigma_px: float, stripes: Stripes = "none") -> Array:
+    """Planes (n, rows, columns), float32, NaN outside the mask, less stripes and, if ``sigma_px``, Gaussian means."""
     xp = namespace(planes)
     planes = planes.astype(np.float32)
     if mask is not None:
         planes = xp.where(mask[None] != 0, planes, np.float32(np.nan))
+    if stripes != "none":
+        planes = xp.stack([less_stripes(plane, stripes) for plane in planes])
     return xp.stack([less_gaussian(plane, sigma_px) for plane in planes]) if sigma_px else planes
 
 

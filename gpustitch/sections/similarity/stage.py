@@ -289,7 +289,7 @@ def _cut_again(plan: SimilarityPlan, prepared: Preparation) -> SimilarityPlan:
     options = replace(
         plan.options,
         memory_bytes=plan.peak_bytes,
-        high_pass=prepared.high_pass_px or "off",
+        high_pass=(prepared.high_pass_px or 1.0) if prepared.evens else "off",
         register=prepared.register_px or "off",
     )
     given = (plan.device, plan.planes, plan.mask, plan.max_lag, plan.factors, plan.shape, plan.n_workers)

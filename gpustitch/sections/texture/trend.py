@@ -242,6 +242,19 @@ def spacing_ratio(positions: Floats, order: Integers) -> float:
     return _ratio(np.diff(positions[order])) if len(positions) > STRETCH else 1.0
 
 
+def steady_apart(positions: Floats, order: Integers) -> float:
+    """How far positions (n,) would be elsewhere if the steady part of their spacing were one of texture.
+
+    In sections, root mean square; 0 in series that are too short for a trend.
+    """
+    if len(positions) <= STRETCH:
+        return 0.0
+    trend = np.log(_steady(np.diff(positions[order])))
+    seen = Seen(positions, *np.ones((2, len(positions))), float("nan"))
+    without = _less(seen, order, trend - trend.mean()).positions
+    return float(np.sqrt(np.mean((linear(without, positions) - positions) ** 2)))
+
+
 def unsteadiness(spacing: Floats) -> float:
     """Part of the range of the mean spacing, in logarithms, that is left once its steady part is taken out.
 
