@@ -95,7 +95,7 @@ def judged(frames: Sequence[HostArray], correction: Correction, device: Device, 
         for frame in frames
     ]
     # Lines that are left on purpose are no stripes that should be fewer.
-    is_destriped = chosen.destripes and not (choice is not None and choice.lines_end)
+    is_destriped = chosen.destripes and not (choice is not None and choice.lines_along.ending)
     return Judged(chosen, choice, replace(combined(measures), is_destriped=is_destriped))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,21 +13,13 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+from gpustitch.oblique.destripe.guarded_notch.trials import LENGTHS_PX, Trial, levels_tried, mildest, tried
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX
 
 N_FRAMES = 8
-# The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
-LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
-LEAST_LEVEL, MOST_LEVEL = 4, 7
-# A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
-_TIE, _UNSEEN = 0.05, 0.015
-# A running median of fewer than a quarter of the rows tells stripes from tissue.
-_LEAST_ROWS = 8
 # Stripes are found at neighbouring levels.
 _LEAST_COMPARED = 2
-# Rows of stripes more skewed than this may be shadows among rows of full light.
-_SKEWED = -0.5
-# Lines that lean and hold at least this part of the energy of all lines are stripes.
+# Lines that go on where they lean, with at least this part of the energy of those that end on a row, are stripes.
 _LEAST_LEANING = 0.5
 # Digits of fractions in a record: further ones differ from processor to processor.
 _DIGITS = 5
@@ -37,12 +28,34 @@ _NO_STRIPES = 1e-3
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One notch, what it leaves of the stripes and the standard deviation of its gains, as fractions of the light."""
+class Lines:
+    """How lines along the rows go on.
 
-    notch: Notch
-    stripes_left: float
-    gain_spread: float
+    Attributes
+    ----------
+    ending
+        Standard deviation of the lines that end within the frames, as a fraction of the light; 0 if none matter.
+    lean_deg
+        Angle of lines that go on but lean, positive where they run down to the right.
+    """
+
+    ending: float = 0.0
+    lean_deg: float = 0.0
+
+    def cautions(self) -> Iterator[str]:
+        """What users should be warned of."""
+        if self.ending:
+            yield (
+                f"lines along the rows, of {100 * self.ending:.1f} % of the light, end within the frames, as vessels, "
+                f"fibres and bent streaks do: they are left as they are; give `notch_length_px`, such as "
+                f"{LENGTHS_PX[-1]:.0f}, to remove them too"
+            )
+        if self.lean_deg:
+            lean, side = abs(self.lean_deg), "counter-clockwise" if self.lean_deg > 0 else "clockwise"
+            yield (
+                f"stripes lean {lean:.1f} degrees against the rows, along which they are removed: more of them goes if "
+                f"the frames are turned by {lean:.1f} degrees {side}"
+            )
 
 
 @dataclass(frozen=True)
@@ -50,19 +63,15 @@ class Choice:
     """The notch chosen, None if the frames hold no stripes, and all that were tried.
 
     ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light. ``is_too_small``
-    says that such frames cannot tell stripes from tissue. ``lines_end`` says that most lines along the rows end within
-    half a frame, which are left, and ``takes_ends`` that some do, which the notch takes. ``lean_deg`` is the angle of
-    lines that go on but lean, positive where they run down to the right.
+    says that such frames cannot tell stripes from tissue.
     """
 
     notch: Notch | None
     stripes: float
     trials: tuple[Trial, ...]
     n_frames: int
+    lines_along: Lines = Lines()
     is_too_small: bool = False
-    lines_end: bool = False
-    takes_ends: bool = False
-    lean_deg: float = 0.0
 
     def correction(self, correction: Correction) -> Correction:
         """The correction with the chosen filter."""
@@ -86,44 +95,28 @@ class Choice:
             return ()
         if not self.trials:
             unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
-            return (f"destriping: no stripes along the rows in {looked_at}{unsure}, none are removed",)
+            rows = "all of the rows" if self.lines_along.ending else "the rows"
+            return (f"destriping: no stripes along {rows} in {looked_at}{unsure}, none are removed",)
         head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
-        rows = [
-            f"  notch {t.notch.length_px:5.0f} px, {t.notch.level} levels{', shadows' if t.notch.shadows else ''}: "
-            f"stripes left {100 * t.stripes_left:5.2f} %, "
-            f"gains {100 * t.gain_spread:5.2f} %{'  <- chosen' if t.notch == self.notch else ''}"
-            for t in self.trials
-        ]
-        if self.takes_ends:
-            rows.append(
-                "  some lines end within the frames or bend: streaks, or tissue along the rows. This notch takes them, "
-                f"`notch_length_px` {LENGTHS_PX[0]:.0f} leaves them"
-            )
-        return (head, *rows)
+        return (head, *(self._row(trial) for trial in self.trials))
+
+    def _row(self, trial: Trial) -> str:
+        notch = trial.notch
+        return (
+            f"  notch {notch.length_px:5.0f} px, {notch.level} levels{', shadows' if notch.shadows else ''}: "
+            f"stripes left {100 * trial.stripes_left:5.2f} %, "
+            f"gains {100 * trial.gain_spread:5.2f} %{'  <- chosen' if notch == self.notch else ''}"
+        )
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What users should be warned of."""
-        return tuple(self._cautions())
-
-    def _cautions(self) -> Iterator[str]:
-        if self.is_too_small:
-            yield (
-                "the frames are too small to tell stripes from tissue, for which short wavelets need "
-                f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them "
-                "all the same"
-            )
-        if self.lines_end:
-            yield (
-                "lines along the rows end within the frames, as vessels, fibres and bent streaks do: they are left as "
-                f"they are; give `notch_length_px`, such as {LENGTHS_PX[-1]:.0f}, to remove them too"
-            )
-        if self.lean_deg:
-            lean, side = abs(self.lean_deg), "counter-clockwise" if self.lean_deg > 0 else "clockwise"
-            yield (
-                f"stripes lean {lean:.1f} degrees against the rows, along which they are removed: more of them goes if "
-                f"the frames are turned by {lean:.1f} degrees {side}"
-            )
+        too_small = (
+            "the frames are too small to tell stripes from tissue, for which short wavelets need "
+            f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them all "
+            "the same"
+        )
+        return (*([too_small] if self.is_too_small else []), *self.lines_along.cautions())
 
     @property
     def record(self) -> dict[str, Any]:
@@ -131,9 +124,9 @@ class Choice:
         return {
             "frames": self.n_frames,
             "stripes": round(self.stripes, _DIGITS),
-            "lines_end": self.lines_end,
-            "takes_lines_that_end": self.takes_ends,
-            "lean_deg": round(self.lean_deg, 3),
+            "lines_end": self.lines_along.ending > 0,
+            "ending": round(self.lines_along.ending, _DIGITS),
+            "lean_deg": round(self.lines_along.lean_deg, 3),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
                 _notch_record(t.notch)
@@ -171,78 +164,36 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     """
     if not frames:
         raise ParameterError("`frames` is empty: without frames no filter can be chosen")
+    windows, wavelet = _windows_of(frames, correction), correction.wavelet.wavelet
+    level = levels_tried(windows.rows)[-1]
+    near = windows.likeness(level, wavelet)
+    lines = _lines_along(windows, near)
+    lines_end = lines.ending > 0
+    likeness = windows.likeness_of_whole_rows(level, wavelet) if lines_end else near
+    stripes = likeness.stripes()
+    trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
+    chosen = mildest(trials, stripes)
+    return Choice(chosen, stripes**0.5, trials, len(frames), lines, is_too_small=near.n_levels < _LEAST_COMPARED)
+
+
+def _windows_of(frames: Sequence[HostArray], correction: Correction) -> Windows:
+    """The frames' windows, in counts."""
     unit = correction.wavelet.one_count
     counts = [frame if unit == 1 else frame.astype(np.float32) / np.float32(unit) for frame in frames]
-    windows, wavelet = Windows(counts, correction.dark / unit), correction.wavelet.wavelet
-    levels = _levels(frames[0].shape[0])
-    whole = windows.likeness(levels[-1], wavelet)
-    is_too_small = whole.n_levels < _LEAST_COMPARED
-    lines_end, lean_deg = _ends_or_leans(windows, whole, wavelet)
-    if lines_end:
-        whole = windows.likeness(levels[-1], wavelet, far=True)
-    stripes = whole.stripes()
-    trials = tuple(_trials(windows, whole, levels, wavelet, far=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
-    chosen = _mildest(trials, stripes)
-    takes_ends = False
-    if chosen is not None and chosen.length_px < LENGTHS_PX[0] and not (lines_end or lean_deg):
-        takes_ends = windows.lines_end(whole, wavelet, replace(chosen, length_px=LENGTHS_PX[0]))
-    return Choice(chosen, stripes**0.5, trials, len(frames), is_too_small, lines_end, takes_ends, lean_deg)
+    return Windows(counts, correction.dark / unit)
 
 
-def _ends_or_leans(windows: Windows, whole: Likeness, wavelet: str) -> tuple[bool, float]:
-    """Whether most lines surely end within half a frame, and the angle of lines that only leave their row."""
-    if not (any(whole.strengths) and windows.lines_end(whole, wavelet)):
-        return False, 0.0
-    lean = windows.lean(len(whole.rows))
-    goes_on = lean.covariance >= _LEAST_LEANING * whole.stripes()
-    return not goes_on, lean.degrees if goes_on else 0.0
-
-
-def _trials(windows: Windows, whole: Likeness, levels: Sequence[int], wavelet: str, *, far: bool) -> Iterator[Trial]:
-    """All notches on the windows; those for shadows only if the rows are as skewed as shadows are.
-
-    With ``far``, what is alike over half a frame is stripes, and a notch is as long as the frame if one is.
-    """
-    strengths = tuple(round(strength, 3) for strength in whole.strengths)
-    whole_rows = tuple(length for length in LENGTHS_PX if length >= windows.columns) or LENGTHS_PX[:1]
-    lengths = whole_rows if far else LENGTHS_PX
-    notches = [Notch(length, level, wavelet, strengths[:level]) for level, length in itertools.product(levels, lengths)]
-    deeper = _one_more(strengths)
-    shadows = [Notch(length, levels[-1], wavelet, deeper, shadows=True) for length in lengths]
-    # Tissue that ends within the frame may be as skewed as shadows are.
-    if not far and windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
-        notches += shadows
-    for notch in notches:
-        if any(notch.strengths):
-            rows, spread = windows.after(notch, levels[-1], far=far)
-            yield Trial(notch, whole.stripes(rows) ** 0.5, spread)
-
-
-def _mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
-    """The mildest notch that leaves hardly more than the best: one for shadows if such a one does.
-
-    A few deep shadows among stripes of both kinds are as skewed, but there a notch for shadows leaves the bright ones.
-    """
-    if not trials:
-        return None
-    bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
-    return min((t for t in trials if t.stripes_left**2 <= bound), key=_harshness).notch
-
-
-def _levels(rows: int) -> list[int]:
-    """Numbers of levels that are tried on frames of ``rows`` rows: the least, and the two most that fit."""
-    most = max(LEAST_LEVEL, min(MOST_LEVEL, (rows // _LEAST_ROWS).bit_length() - 1))
-    return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
-
-
-def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
-    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
-    last = max((level for level, strength in enumerate(strengths) if strength), default=0)
-    return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
-
-
-def _harshness(trial: Trial) -> tuple[bool, float, float]:
-    return not trial.notch.shadows, -trial.notch.length_px, trial.notch.level
+def _lines_along(windows: Windows, near: Likeness) -> Lines:
+    """Whether lines end within the frames, or only leave their row because they lean."""
+    if not any(near.strengths):
+        return Lines()
+    ending = windows.ending()
+    if not ending.matters:
+        return Lines()
+    lean = windows.lean()
+    if lean.covariance - lean.along_rows >= _LEAST_LEANING * ending.energy:
+        return Lines(lean_deg=lean.degrees)
+    return Lines(ending=ending.energy**0.5)
 
 
 def _notch_record(notch: Notch) -> dict[str, Any]:

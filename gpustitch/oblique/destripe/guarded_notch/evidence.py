@@ -7,7 +7,7 @@ difference of their covariances, level by level, is the stripes' energy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
     window_grid,
     without_tissue,
 )
-from gpustitch.oblique.destripe.guarded_notch.reach import N_PARTS, Energies, lines_end
+from gpustitch.oblique.destripe.guarded_notch.reach import Ending, Grids, ending_of
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, between_windows_px, windows_apart
@@ -32,6 +32,10 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, betw
 _NEIGHBOURS_TO_LEVEL = 3
 # Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
 _MOST_GAIN = 0.4
+# Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
+_HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
+# Lines are followed along the rows without what is wider than this level's periods.
+_NARROW_LEVEL = 4
 # Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
 # that count, fewer will do.
 _SURE, _LIKELY = 2.0, 1.0
@@ -91,7 +95,7 @@ class Windows:
     """Grids of some frames and of the frames turned by 90 degrees, from which notches are judged."""
 
     def __init__(self, frames: list[HostArray], dark: float) -> None:
-        self.columns = frames[0].shape[1]
+        self.rows, self.columns = frames[0].shape
         self._upright = [window_grid(frame[None], dark) for frame in frames]
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
@@ -99,48 +103,43 @@ class Windows:
         self._apart = windows_apart(self.columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
 
-    def likeness(self, level: int, wavelet: str, *, far: bool = False) -> Likeness:
-        """The covariances at ``level`` levels, of windows side by side or ``far``, half a frame apart."""
+    def likeness_of_whole_rows(self, level: int, wavelet: str) -> Likeness:
+        """The covariances of windows half a frame apart; of rows, none if what they share does not reach both ends."""
+        half, ends = (self.likeness(level, wavelet, over) for over in (_HALF, _ENDS))
+        found = np.array(half.strengths) > 0
+        shares = np.where(found, 0.5 ** np.arange(1, level + 1), 0)
+        reaches = (shares * ends.rows).sum() >= _LEAST_REACHING * (shares * half.rows).sum()
+        return half if reaches else replace(half, rows=np.zeros_like(half.rows))
+
+    def likeness(self, level: int, wavelet: str, over: float | None = None) -> Likeness:
+        """The covariances at ``level`` levels, of windows side by side, or of windows ``over`` this part of a row."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch, self._distances(level, far=far))
-        columns, columns_error = _mean(self._turned, notch, self._distances(level, far=far, turned=True))
+        rows, rows_error = _mean(self._upright, notch, self._distances(level, over))
+        columns, columns_error = _mean(self._turned, notch, self._distances(level, over, turned=True))
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
         taken = _squares_of_rows(self._upright, notch)
-        return Likeness(rows, columns, rows_error, columns_error, taken, _SURE_OF_FAR if far else _SURE)
+        return Likeness(rows, columns, rows_error, columns_error, taken, _SURE_OF_FAR if over else _SURE)
 
-    def lines_end(self, whole: Likeness, wavelet: str, after: Notch | None = None) -> bool:
-        """Whether the lines of ``whole``, the likeness of windows side by side, surely end within half a row.
+    def ending(self) -> Ending:
+        """The lines along the rows that end within the frames."""
+        if not self._most_apart:
+            return Ending()
+        further = min(2, self._most_apart)
+        upright, turned = (_narrow_lines(grids) for grids in (self._upright, self._turned))
+        return ending_of(upright, turned, further * self._apart, further * self._apart_turned)
 
-        With ``after``, those that are left after a notch. Rows of few windows have too few parts to tell.
-        """
-        level = len(whole.rows)
-        found = np.array(whole.strengths) > 0
-        shares = np.where(found, 0.5 ** np.arange(1, level + 1), 0)
-        notch, half = Notch(1.0, level, wavelet), self._distances(level, far=True)
-        side_by_side = [min(pair) for pair in zip(self._distances(level), half, strict=True)]
-        if self._upright[0][0].shape[2] - max(side_by_side) < 2 * N_PARTS:
-            return False
-        grids = self._upright if after is None else [(grid, weights) for grid, weights, _ in self._left(after)]
-        near = _by_parts(grids, notch, side_by_side, shares, 2 * N_PARTS)
-        far = _by_parts(grids, notch, half, shares, N_PARTS)
-        return lines_end(near, far, float((shares * np.where(found, whole.columns, 0)).sum()))
-
-    def lean(self, level: int) -> Lean:
+    def lean(self) -> Lean:
         """How far lines lean that go on over half a frame, if any do."""
-        grids = []
-        for grid, weights in self._upright:
-            values = without_tissue(grid, level)[0].astype(np.float64)
-            grids.append((np.clip(values, -_MOST_GAIN, _MOST_GAIN), weights[0].astype(np.float64)))
-        return lean_of(grids, between_windows_px(self.columns))
+        return lean_of(_narrow_lines(self._upright), between_windows_px(self.columns))
 
-    def _distances(self, level: int, *, far: bool = False, turned: bool = False) -> list[int]:
+    def _distances(self, level: int, over: float | None = None, *, turned: bool = False) -> list[int]:
         """How many windows apart are compared at each level, the finest first; none if frames are too small."""
         if not self._most_apart:
             return []
         grid, unit = (self._turned, self._apart_turned) if turned else (self._upright, self._apart)
-        if far:
-            return [max(unit, grid[0][0].shape[2] // 2)] * level
+        if over:
+            return [max(unit, int(over * grid[0][0].shape[2]))] * level
         wanted = (1 if n <= _NEIGHBOURS_TO_LEVEL else 2 for n in range(1, level + 1))
         return [unit * min(n, self._most_apart) for n in wanted]
 
@@ -149,20 +148,18 @@ class Windows:
         found = (skewness(stripes_of(grid, weights, notch, self.columns), weights) for grid, weights in self._upright)
         return float(np.mean(list(found)))
 
-    def after(self, notch: Notch, level: int, *, far: bool = False) -> tuple[Floats, float]:
-        """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains."""
-        left, taken, weight = [], 0.0, 0.0
-        for grid, weights, stripes in self._left(notch):
-            left.append((grid, weights))
-            taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._distances(level, far=far))
-        return rows, float(np.sqrt(taken / weight))
+    def after(self, notch: Notch, level: int, *, whole_rows: bool = False) -> tuple[Floats, float]:
+        """Covariances along rows at ``level`` levels after a notch, and the standard deviation of its gains.
 
-    def _left(self, notch: Notch) -> Iterator[tuple[Array, Array, Array]]:
-        """What a notch leaves of each grid, its weights, and what it takes."""
+        Of windows side by side, or half a frame apart if only stripes of ``whole_rows`` are looked for.
+        """
+        left, taken, weight = [], 0.0, 0.0
         for grid, weights in self._upright:
             stripes = stripes_of(grid, weights, notch, self.columns)
-            yield grid - stripes, weights, stripes
+            left.append((grid - stripes, weights))
+            taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
+        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._distances(level, _HALF if whole_rows else None))
+        return rows, float(np.sqrt(taken / weight))
 
 
 def _mean(grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[int]) -> tuple[Floats, Floats]:
@@ -183,16 +180,13 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[in
     return mean, error / np.maximum(weights, 1e-12)
 
 
-def _by_parts(
-    grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[int], shares: Floats, n_parts: int
-) -> Energies:
-    """Mean products of windows apart in parts of the rows: the sum of ``shares`` of the levels."""
-    products = [list(_products(grid, weight, notch, distances)) for grid, weight in grids]
-    levels = [
-        Energies.of([p for p, _ in of_level], [w for _, w in of_level], n_parts)
-        for of_level in zip(*products, strict=True)
-    ]
-    return Energies.summed(levels, shares)
+def _narrow_lines(grids: list[tuple[Array, Array]]) -> Grids:
+    """Light and weights without what is wider than vessels are, for each frame."""
+    found = []
+    for grid, weights in grids:
+        values = np.clip(without_tissue(grid, _NARROW_LEVEL)[0].astype(np.float64), -_MOST_GAIN, _MOST_GAIN)
+        found.append((values - np.median(values, axis=0), weights[0].astype(np.float64)))
+    return found
 
 
 def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:

@@ -18,10 +18,14 @@ _FROM, _TO = 3 / 8, 5 / 8
 
 @dataclass(frozen=True)
 class Lean:
-    """How far lines lean, positive where they run down to the right, and their covariance about half a row on."""
+    """How far lines lean, positive where they run down to the right, and their covariance about half a row on.
+
+    ``along_rows`` is the covariance that they have on the rows themselves.
+    """
 
     degrees: float
     covariance: float
+    along_rows: float
 
 
 def lean_of(grids: Sequence[tuple[Floats, Floats]], step_px: float) -> Lean:
@@ -49,5 +53,7 @@ def lean_of(grids: Sequence[tuple[Floats, Floats]], step_px: float) -> Lean:
     angles = np.linspace(-_MOST_DEG, _MOST_DEG, n_angles)
     down = np.rint(np.outer(distances, np.tan(np.deg2rad(angles))) * step_px).astype(np.intp) % length
     of_angles = np.take_along_axis(covariances, down, axis=1).mean(axis=0)
-    best = int(of_angles.argmax())
-    return Lean(float(angles[best]), float(of_angles[best]))
+    # Angles between which no row differs are as good: the one in their middle.
+    best = np.flatnonzero(of_angles == of_angles.max())
+    middle = int(best[len(best) // 2])
+    return Lean(float(angles[middle]), float(of_angles[middle]), float(of_angles[n_angles // 2]))

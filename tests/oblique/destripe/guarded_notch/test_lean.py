@@ -26,6 +26,10 @@ def test_the_angle_and_the_energy_are_those_drawn(degrees, rows, windows, step_p
     one_row = np.rad2deg(np.arctan(1 / (windows / 2 * step_px)))
     assert lean.degrees == pytest.approx(degrees, abs=max(0.05, one_row))
     assert lean.covariance == pytest.approx(1, abs=0.15)
+    if abs(degrees) > one_row:
+        assert lean.along_rows < lean.covariance - 0.2
+    elif degrees == 0:
+        assert lean.along_rows > 0.9 * lean.covariance
 
 
 def test_noise_is_not_alike_at_any_angle():

@@ -1,51 +1,74 @@
-"""Lines that go on over half a row, and lines that end: energies whose answer is known."""
+"""Lines that go on to an end of their row, and lines that end within it: grids drawn with both."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gpustitch.oblique.destripe.guarded_notch.reach import N_PARTS, Energies, lines_end
+from gpustitch.oblique.destripe.guarded_notch.reach import ending_of
+
+ROWS, WINDOWS, APART = 1600, 32, 2
+NOISE = 0.02
 
 
-def _energies(mean: list[float], error: float = 0.01) -> Energies:
-    return Energies(np.array(mean), np.full(len(mean), error))
-
-
-EVERYWHERE, LATE = [1.0] * 2 * N_PARTS, [0.0] * (2 * N_PARTS - 2) + [1.0] * 2
+def _grids(drawn: dict[str, float], seed: int = 0, rows: int = ROWS, windows: int = WINDOWS):
+    """Noise, and lines as strong as told: of whole rows, behind a shadow to one side, ending, and of tissue."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for shape in ((rows, windows), (windows * 4, rows // 4)):
+        values = rng.normal(size=shape) * NOISE
+        blobs = np.repeat(rng.normal(size=(shape[0], -(-shape[1] // 4))), 4, axis=1)[:, : shape[1]]
+        frames.append([values + drawn.get("tissue", 0) * blobs, rng.uniform(0.2, 1, shape)])
+    place, start = np.arange(windows), rng.uniform(-0.5, 0.9, (rows, 1)) * windows
+    amplitude = rng.normal(size=(4, rows, 1))
+    middle, half = rng.uniform(0, windows, (rows, 1)), windows / 8
+    frames[0][0] += drawn.get("whole", 0) * amplitude[0]
+    frames[0][0] += drawn.get("right", 0) * amplitude[1] * (place > start)
+    frames[0][0] += drawn.get("left", 0) * amplitude[2] * (place < windows - start)
+    frames[0][0] += drawn.get("ending", 0) * amplitude[3] * (abs(place - middle) < half)
+    return [tuple(frames[0])], [tuple(frames[1])]
 
 
 @pytest.mark.parametrize(
-    ("near", "far", "tissue", "error", "ends"),
+    "drawn",
     [
-        (EVERYWHERE, 1.0, 0.0, 0.01, False),
-        (EVERYWHERE, 0.0, 0.0, 0.01, True),
-        (EVERYWHERE, -0.5, 0.0, 0.01, True),
-        # Half of the lines are stripes.
-        (EVERYWHERE, 0.55, 0.0, 0.01, False),
-        # All that is alike side by side is tissue.
-        (EVERYWHERE, 0.0, 1.0, 0.01, False),
-        # Too uncertain to say.
-        (EVERYWHERE, 0.0, 0.0, 0.3, False),
-        # They begin near the end: no two places half a row apart hold lines.
-        (LATE, 0.0, 0.0, 0.01, False),
+        {},
+        {"whole": 0.2},
+        {"right": 0.2},
+        {"left": 0.2},
+        {"whole": 0.1, "right": 0.2},
+        {"tissue": 0.03},
+        {"whole": 0.2, "tissue": 0.03},
+        {"whole": 0.3, "ending": 0.01},
     ],
 )
-def test_lines_end_where_surely_most_do(near, far, tissue, error, ends):
-    assert lines_end(_energies(near, error), _energies([far] * N_PARTS, error), tissue) is ends
+@pytest.mark.parametrize("seed", range(3))
+def test_stripes_and_tissue_do_not_end(drawn, seed):
+    assert not ending_of(*_grids(drawn, seed), APART, APART).matters
 
 
-def test_energies_are_weighted_means_of_parts_and_levels():
-    rng = np.random.default_rng(0)
-    products, weights = rng.normal(size=(2, 5, 9)), rng.uniform(0.1, 1, (2, 5, 9))
-    found = Energies.of(list(products * weights), list(weights), 4)
-    parts = np.array_split(np.arange(9), np.linspace(0, 9, 5).round().astype(int)[1:-1])
-    for n, part in enumerate(parts):
-        p, w = products[..., part], weights[..., part]
-        mean = (p * w).sum() / w.sum()
-        of_rows = ((p - mean) * w).sum(axis=(0, 2))
-        assert found.mean[n] == pytest.approx(mean)
-        assert found.error[n] == pytest.approx(np.sqrt((of_rows**2).sum()) / w.sum())
-    both = Energies.summed([found, found], np.array([0.5, 0.25]))
-    assert np.allclose(both.mean, 0.75 * found.mean)
-    assert np.allclose(both.error, np.hypot(0.5, 0.25) * found.error)
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"ending": 0.1},
+        {"ending": 0.1, "whole": 0.15},
+        {"ending": 0.2, "right": 0.2},
+        {"ending": 0.1, "tissue": 0.02},
+        {"left": 0.2, "right": 0.2},
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_that_end_are_found_among_strong_stripes(drawn, seed):
+    found = ending_of(*_grids(drawn, seed), APART, APART)
+    assert found.matters
+    if "left" not in drawn:
+        # A line covers about a quarter of its row.
+        assert found.energy == pytest.approx(drawn["ending"] ** 2 / 4, rel=0.5)
+
+
+def test_frames_speak_together_and_few_windows_do_not():
+    frames = [_grids({"ending": 0.06, "whole": 0.1}, seed, rows=400) for seed in range(8)]
+    together = ending_of([up[0] for up, _ in frames], [turned[0] for _, turned in frames], APART, APART)
+    assert together.matters
+    narrow = _grids({"ending": 0.2}, windows=4 * APART - 1)
+    assert not ending_of(*narrow, APART, APART).matters

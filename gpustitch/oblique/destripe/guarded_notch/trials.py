@@ -1,0 +1,95 @@
+"""The notches that are tried on frames, from the mildest on, and which of them is taken."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+
+# The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
+LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
+LEAST_LEVEL, MOST_LEVEL = 4, 7
+# A notch of so many rows' lengths weighs all of a row alike.
+_WHOLE_ROWS = 8
+# A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
+_TIE, _UNSEEN = 0.05, 0.015
+# A running median of fewer than a quarter of the rows tells stripes from tissue.
+_LEAST_ROWS = 8
+# Rows of stripes more skewed than this may be shadows among rows of full light.
+_SKEWED = -0.5
+# Digits of strengths: further ones differ from processor to processor.
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One notch, what it leaves of the stripes and the standard deviation of its gains, as fractions of the light."""
+
+    notch: Notch
+    stripes_left: float
+    gain_spread: float
+
+
+def levels_tried(rows: int) -> list[int]:
+    """Numbers of levels that are tried on frames of ``rows`` rows: the least, and the two most that fit."""
+    most = max(LEAST_LEVEL, min(MOST_LEVEL, (rows // _LEAST_ROWS).bit_length() - 1))
+    return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
+
+
+def tried(windows: Windows, likeness: Likeness, wavelet: str, *, lines_end: bool) -> Iterator[Trial]:
+    """All notches on the windows, judged by their likeness at the most levels.
+
+    Where lines end within the frames, only what all of a row holds is a stripe, and what is alike over half of it.
+    """
+    most = len(likeness.rows)
+    for notch in _whole_rows(windows, likeness, wavelet) if lines_end else _notches(windows, likeness, wavelet):
+        if any(notch.strengths):
+            rows, spread = windows.after(notch, most, whole_rows=lines_end)
+            yield Trial(notch, likeness.stripes(rows) ** 0.5, spread)
+
+
+def mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
+    """The mildest notch that leaves hardly more than the best: one for shadows if such a one does.
+
+    A few deep shadows among stripes of both kinds are as skewed, but there a notch for shadows leaves the bright ones.
+    ``stripes`` is the energy of all stripes.
+    """
+    if not trials:
+        return None
+    bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
+    return min((t for t in trials if t.stripes_left**2 <= bound), key=_harshness).notch
+
+
+def _whole_rows(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
+    """Notches that weigh all of a row alike."""
+    strengths = _rounded(likeness)
+    length = float(_WHOLE_ROWS * windows.columns)
+    return [Notch(length, level, wavelet, strengths[:level]) for level in levels_tried(windows.rows)]
+
+
+def _notches(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
+    """Notches of all lengths; those for shadows too if the rows are as skewed as shadows are."""
+    strengths, levels = _rounded(likeness), levels_tried(windows.rows)
+    pairs = itertools.product(levels, LENGTHS_PX)
+    notches = [Notch(length, level, wavelet, strengths[:level]) for level, length in pairs]
+    shadows = [Notch(length, levels[-1], wavelet, _one_more(strengths), shadows=True) for length in LENGTHS_PX]
+    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
+        notches += shadows
+    return notches
+
+
+def _rounded(likeness: Likeness) -> tuple[float, ...]:
+    return tuple(round(strength, _DIGITS) for strength in likeness.strengths)
+
+
+def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
+    last = max((level for level, strength in enumerate(strengths) if strength), default=0)
+    return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
+
+
+def _harshness(trial: Trial) -> tuple[bool, float, float]:
+    return not trial.notch.shadows, -trial.notch.length_px, trial.notch.level
