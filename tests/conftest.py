@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 from tests.paths import ROOT, keep_in_memory
@@ -89,13 +90,54 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadGroupScheduling
 
     class ByFile(LoadGroupScheduling):
+        def add_node_collection(self, node: Any, collection: Any) -> None:
+            super().add_node_collection(node, collection)
+            for known, names in self.registered_collections.items():
+                if not isinstance(names, _Names):
+                    self.registered_collections[known] = _Names(names)
+
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return _group_of(file) or file
 
+        def _pending_of(self, workload: Any) -> int:
+            # Units are worked off in order: before one that is finished none is left.
+            pending = 0
+            for unit in reversed(workload.values()):
+                left = list(unit.values()).count(False)
+                if not left:
+                    break
+                pending += left
+            return pending
+
     # In the order in which tests are collected, see below.
     config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+class _Names(list[str]):
+    """Names of tests, of which each is found at once: there are thousands."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def index(self, name: str, *_: Any) -> int:
+        return self._places[name]
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Have a worker send what a test came to, and no word of a setup or teardown that passed unless asked for."""
+    option = item.config.option
+    asked = option.durations is not None or option.xmlpath
+    if not hasattr(item.config, "workerinput") or asked:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
+from gpustitch.oblique.pipeline.stage import PipelineResult
 from tests.cuda_cpu import build, shim
 from tests.e2e.commands import read_level
 
@@ -39,9 +40,13 @@ CORRECTIONS: dict[str, tuple[Method, WaveletOptions]] = {
     "none": ("none", PYSTRIPES), "pystripe's": ("wavelet", PYSTRIPES), "guarded": ("wavelet", GUARDED),
     "lightsheet": ("lightsheet", PYSTRIPES),
 }  # fmt: skip
+# These are placed as uncorrected frames are: the other ones show that frames to be placed by are corrected on a device.
+PLACED_ALREADY = ("pystripe's", "lightsheet")
 
 
-def _options(truth: Truth, output: Path, name: str, device: Device) -> PipelineOptions:
+def _options(
+    truth: Truth, output: Path, name: str, device: Device, align_file: Path | None = None
+) -> PipelineOptions:
     method, wavelet = CORRECTIONS[name]
     base = PipelineOptions(
         truth.channel(),
@@ -51,18 +56,31 @@ def _options(truth: Truth, output: Path, name: str, device: Device) -> PipelineO
         device=device,
         n_workers=2,
         report=False,
+        align_file=align_file,
     )
     return replace(base, stitch=replace(base.stitch, levels=3))
+
+
+@pytest.fixture(scope="module")
+def uncorrected(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> PipelineResult:
+    """What the CPU makes of frames as they are."""
+    folder = tmp_path_factory.mktemp("uncorrected") / "out"
+    return pipeline.run(pipeline.plan(_options(truth, folder, "none", choose_device("cpu"))))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 @pytest.mark.parametrize("name", CORRECTIONS)
-def test_a_device_makes_the_volume_that_the_cpu_makes(name: str, truth: Truth, tmp_path: Path) -> None:
-    cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", name, choose_device("cpu"))))
+def test_a_device_makes_the_volume_that_the_cpu_makes(
+    name: str, truth: Truth, uncorrected: PipelineResult, tmp_path: Path
+) -> None:
+    at = uncorrected.volume.parent / "align.json" if name in PLACED_ALREADY else None
+    cpu = uncorrected
+    if name != "none":
+        cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", name, choose_device("cpu"), at)))
     with shim.installed():
         device = choose_device("cuda")
-        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", name, device)))
+        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", name, device, at)))
     assert cpu.flat is not None and cuda.flat is not None
     np.testing.assert_allclose(cuda.flat, cpu.flat, rtol=1e-6)
     for level in range(3):

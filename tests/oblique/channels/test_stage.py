@@ -32,7 +32,7 @@ from tests.e2e.commands import fail, succeed
 from tests.e2e.commands import run as run_command
 
 pytestmark = pytest.mark.xdist_group("channels")
-SPEC = PhantomSpec(n_frames=90, n_rows=96, n_columns=72, overlap=0.42, stage_error_um=2.0, grid=(1, 2, 1))
+SPEC = PhantomSpec(n_frames=64, n_rows=96, n_columns=52, overlap=0.42, stage_error_um=2.0, grid=(1, 2, 1))
 OTHER = "Ex_561_Em_600"
 OFF_PX = (2.0, 3.0)  # rows, columns
 EACH = PipelineOptions(

@@ -132,6 +132,7 @@ def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path
     assert volume_of(place) == expected
 
 
+@pytest.mark.parametrize("step", [4.0], indirect=True)  # units are those of processes, which take both
 def test_a_worker_of_a_cluster_that_is_killed_takes_nothing_with_it(
     channel: Path, tmp_path: Path, step: float, expected: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.demo.series.dicom import write_series
+from tests.paths import temporary
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,21 @@ EXPECTED = {
 
 def scenario(number: int, folder: Path, **changes: Any) -> list[Path]:
     """Write one of the eight series of ``EXPECTED``; ``changes`` are parameters of :func:`write_series`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, content in _files(number, tuple(sorted(changes.items()))):
+        paths.append(folder / name)
+        paths[-1].write_bytes(content)
+    return paths
+
+
+@functools.lru_cache(maxsize=64)
+def _files(number: int, changes: tuple[tuple[str, Any], ...]) -> list[tuple[str, bytes]]:
+    """Names and contents of a series' files: many tests ask for the same ones, each of a millisecond or more."""
     along, options = SCENARIOS[number]()
-    return write_series(folder, along, **{"series": f"scenario {number}", **options, **changes})
+    with temporary() as folder:
+        paths = write_series(folder, along, **{"series": f"scenario {number}", **options, **dict(changes)})
+        return [(path.name, path.read_bytes()) for path in paths]
 
 
 def blocks_in_wrong_order() -> tuple[np.ndarray, dict[str, Any]]:
