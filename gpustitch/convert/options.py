@@ -24,7 +24,9 @@ class ConvertOptions:
     output: Path = volume_options.output()
     format: str | None = volume_options.volume_format()
     dtype: str | None = option(
-        None, help="Type of the voxels: rounded, cut off at its limits, and counted.", shown="that of IN"
+        None,
+        help="Type of the voxels; values are rounded and clipped to its limits, and clipped ones are counted.",
+        shown="that of IN",
     )
     levels: int | None = volume_options.levels()
     chunk_shape: ZYX | None = volume_options.chunk_shape()

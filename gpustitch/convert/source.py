@@ -26,8 +26,10 @@ from gpustitch.io.write.omero import emission_nm
 from gpustitch.model import ZYX, Box, Spacing, part_axis
 from gpustitch.model.arrays import Floats
 from gpustitch.model.runs import ranges_text
+from gpustitch.running.memory import SPARE_BYTES, held_bytes
 
 _ANY_SPACING = Spacing(1.0, 1.0, 1.0)
+_PROGRAM_BYTES = 320 << 20  # what the command line holds with its libraries, and a little more
 # What a sidecar says of the voxels themselves, and so of the same voxels in another format.
 _OF_VOXELS = ("scan", "tiles")
 
@@ -183,6 +185,14 @@ def _known(spacing: Spacing | None, name: str, doubt: str = "does not state its 
     if spacing is None:
         raise ParameterError(f"{name} {doubt}; give it: `spacing` x,y,z in um")
     return spacing
+
+
+def beside_bytes(source: Source) -> int:
+    """Bytes held beside voxels on their way: the program, and chunks that were read.
+
+    What else a process holds, which calls this as a library, is not the run's.
+    """
+    return min(held_bytes(), _PROGRAM_BYTES) + SPARE_BYTES + source.cache_bytes
 
 
 def _named_channel(path: Path) -> str | None:

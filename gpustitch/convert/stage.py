@@ -19,7 +19,7 @@ from gpustitch.array import choose_device
 from gpustitch.array.transfer import hosted
 from gpustitch.convert.cut import Cut, item_shape, numbers_of_workers
 from gpustitch.convert.options import ConvertOptions
-from gpustitch.convert.source import Source, open_source
+from gpustitch.convert.source import Source, beside_bytes, open_source
 from gpustitch.convert.values import as_type, changed_text
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import check_apart, check_free_space, check_output
@@ -41,13 +41,12 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.memory import SPARE_BYTES, give_back, held_bytes
+from gpustitch.running.memory import give_back
 from gpustitch.running.progress import SILENT, Progress, size_text, tracked
 from gpustitch.running.resumed import gone_on_with, making_of
 from gpustitch.running.threads import Workers, checked_workers, ordered_map
 
 _BOXES_BESIDE = 3
-_PROGRAM_BYTES = 320 << 20  # what the command line holds with its libraries, and a little more
 _KEPT_FREE_BYTES = 1 << 26  # of freed arrays, which the C library keeps in pieces for each thread
 
 
@@ -198,33 +197,19 @@ def _type_of(options: ConvertOptions, format: OutputFormat, source: Source) -> n
 
 
 def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
-    """The plan with boxes, files and threads that fit into the memory; ParameterError if none do."""
-    options, shape, held = plan.options, plan.source.shape, beside_bytes(plan.source)
-    most = max(1, options.memory_bytes - held)
-    in_flight = min(IN_FLIGHT_BYTES, most // 8)
-    # Voxels of another type are a second array.
-    each = plan.dtype.itemsize + (plan.source.dtype.itemsize if plan.source.dtype != plan.dtype else 0)
+    """The plan with boxes, files and threads that fit into the memory; ParameterError if none do.
+
+    Of those that fit, it has the most threads with which chunks of the source are hardly read twice.
+    """
+    options = plan.options
+    beside = beside_bytes(plan.source)
+    most = max(1, options.memory_bytes - beside)
     best: ConvertPlan | None = None
-    for n_workers in numbers_of_workers(plan.workers.n, shape, block, most // each):
-        # Beside those of the workers a box waits, one is handed over, and one is written, which may be more than what
-        # else is in flight. Files that are begun take a quarter.
-        n_boxes = n_workers + _BOXES_BESIDE
-        voxels = (most - in_flight - most // 4) // (n_boxes * each)
-        item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
-        front = [2.0 * n for n in item]
-        file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, plan.source.spacing, front, most // 4)
-        memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
-        # Files are encoded whole.
-        memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
-        found = replace(
-            plan,
-            cut=Cut(shape, item, plan.source.chunk),
-            workers=replace(plan.workers, n=n_workers),
-            file_bytes=file_bytes,
-            in_flight_bytes=in_flight,
-            memory_bytes=held + memory,
-        )
-        if memory <= most and (best is None or found.cut.reads_per_chunk < 0.95 * best.cut.reads_per_chunk):
+    for n_workers in numbers_of_workers(plan.workers.n, plan.source.shape, block, most // _voxel_bytes(plan)):
+        found = _by(plan, n_workers, block, most, beside)
+        if found.memory_bytes > options.memory_bytes:
+            continue
+        if best is None or found.cut.reads_per_chunk < 0.95 * best.cut.reads_per_chunk:
             best = found
             if best.cut.reads_per_chunk < 1.05:
                 break
@@ -236,12 +221,34 @@ def _fitted(plan: ConvertPlan, block: ZYX) -> ConvertPlan:
     return best
 
 
-def beside_bytes(source: Source) -> int:
-    """Bytes held beside voxels on their way: the program, and chunks that were read.
+def _by(plan: ConvertPlan, n_workers: int, block: ZYX, most: int, beside: int) -> ConvertPlan:
+    """The plan with ``n_workers`` threads, and boxes and files made for ``most`` bytes; others hold ``beside``."""
+    options, shape, each = plan.options, plan.source.shape, _voxel_bytes(plan)
+    in_flight = min(IN_FLIGHT_BYTES, most // 8)
+    # Beside those of the workers a box waits, one is handed over, and one is written, which may be more than what
+    # else is in flight. Files that are begun take a quarter.
+    n_boxes = n_workers + _BOXES_BESIDE
+    voxels = (most - in_flight - most // 4) // (n_boxes * each)
+    item = item_shape(shape, block, plan.source.chunk, _file_of(plan, block), voxels)
+    front = [2.0 * n for n in item]
+    file_bytes = planned_file_bytes(plan.format, options, shape, plan.dtype, plan.source.spacing, front, most // 4)
+    memory = n_boxes * each * math.prod(item) + in_flight + _unfinished(plan, file_bytes, front)
+    # Files are encoded whole.
+    memory += options.n_writers * min(file_bytes or 0, math.prod(shape) * plan.dtype.itemsize)
+    return replace(
+        plan,
+        cut=Cut(shape, item, plan.source.chunk),
+        workers=replace(plan.workers, n=n_workers),
+        file_bytes=file_bytes,
+        in_flight_bytes=in_flight,
+        memory_bytes=beside + memory,
+    )
 
-    What else a process holds, which calls this as a library, is not the run's.
-    """
-    return min(held_bytes(), _PROGRAM_BYTES) + SPARE_BYTES + source.cache_bytes
+
+def _voxel_bytes(plan: ConvertPlan) -> int:
+    """Bytes of a voxel on its way; voxels of another type are a second array."""
+    itemsize, read = plan.dtype.itemsize, plan.source.dtype.itemsize
+    return itemsize + (read if plan.source.dtype != plan.dtype else 0)
 
 
 def _file_of(plan: ConvertPlan, block: ZYX) -> ZYX:

@@ -17,7 +17,7 @@ def output() -> Any:
 
 def volume_format() -> Any:
     """Format of the volume."""
-    return option(None, help=f"{either(OUTPUT_FORMATS.names)}.", shown="what the name of OUT says")
+    return option(None, help=f"Format: {either(OUTPUT_FORMATS.names)}.", shown="what the name of OUT says")
 
 
 def levels() -> Any:
@@ -32,4 +32,4 @@ def chunk_shape() -> Any:
 
 def compression() -> Any:
     """Level of compression, if the format has any."""
-    return option(None, help="0 (none) to 9.", shown=defaults_of("compression"))
+    return option(None, help="Compression level, 0 (none) to 9.", shown=defaults_of("compression"))

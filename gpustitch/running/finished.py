@@ -32,8 +32,8 @@ def skip_existing() -> Any:
     """Whether a stage keeps the files that an earlier run has finished."""
     return option(
         False,
-        help="Go on with a run that was stopped, or add to a finished one: keep images that the manifest beside them "
-        "knows and that are whole, make the others. Other settings or changed inputs are refused.",
+        help="Continue a stopped run, or add to a finished one: keep the whole images that the manifest lists, "
+        "and make the others. Other settings or changed inputs are refused.",
     )
 
 

@@ -99,7 +99,7 @@ def allow_missing(**other: Any) -> Any:
         False,
         **{
             "flag": "--allow-missing --allow-truncated",
-            "help": "Go on where frames are missing; they stay uncovered, and all other frames keep their place.",
+            "help": "Continue if frames are missing; they stay uncovered, and all other frames keep their place.",
             **other,
         },
     )
@@ -108,7 +108,7 @@ def allow_missing(**other: Any) -> Any:
 def allow_missing_chunks() -> Any:
     """Whether a stage goes on where files of a volume's chunks are missing."""
     return allow_missing(
-        flag="--allow-missing", help="Go on where chunks of a volume are missing; their voxels read as empty."
+        flag="--allow-missing", help="Continue if chunks of a volume are missing; their voxels read as empty."
     )
 
 
@@ -156,7 +156,8 @@ def writer(**other: Any) -> Any:
     return option(
         None,
         **{
-            "help": "Who writes the files: direct (raw precomputed) takes less CPU time, past the page cache.",
+            "help": "What writes the files: tensorstore, or direct (raw precomputed), which takes less CPU time "
+            "and bypasses the page cache.",
             "shown": "tensorstore",
             **other,
         },
@@ -168,7 +169,7 @@ def write_empty(**other: Any) -> Any:
     return option(
         False,
         **{
-            "help": "Write chunks of zeros too; to some readers, as cloud-volume, a missing one is an error.",
+            "help": "Write chunks of zeros too; some readers, such as cloud-volume, stop at a missing chunk.",
             **other,
         },
     )

@@ -25,7 +25,7 @@ class CleanOptions:
         metavar="PATHS...",
         shown="the current folder",
     )
-    remove: bool = option(False, help="Remove them: all but those that are called kept.")
+    remove: bool = option(False, help="Remove what is listed, except what is marked as kept.")
     device: str | Device = shared.idle_device()
 
 

@@ -47,8 +47,8 @@ class ViewOptions:
         (),
         flag="--format",
         metavar="NAME",
-        help="Of an output of the pipeline that holds several formats show this one: precomputed or ome-zarr. May be "
-        "given several times, for a layer of each.",
+        help="Format to show of an output that holds several: precomputed or ome-zarr. May be given several "
+        "times, for a layer of each.",
         shown="the first that it holds",
     )
     at: tuple[int, int, int] | None = option(

@@ -15,8 +15,9 @@ def test_tell_warns_at_the_callers_line(say):
     assert told[0].filename == __file__
 
 
-def test_told_is_silent_else():
+def test_told_is_silent_else(capfd, recwarn):
     TOLD.start("x", 1, "frames")
     TOLD.note("nothing")
     TOLD.advance()
     TOLD.finish()
+    assert not recwarn.list and capfd.readouterr() == ("", "")

@@ -17,7 +17,7 @@ def command(options: StitchTreeOptions, progress: TerminalProgress, *, dry_run: 
     Tiles lie at their sub-voxel positions and are blended where they overlap. Missing tiles of the grid are named.
     The volume states the measured voxel size.
 
-    Example: gpustitch oblique2stitched --input Ex_1_oblique --output Ex_1_stitched --alignment alignment.json
+    Example: gpustitch oblique2stitched --input tiles --alignment align.json --output stitched
     """
     job = plan_tree(options.source, options.stitch)
     if dry_run:

@@ -15,6 +15,6 @@ def command(options: IlluminationOptions, progress: TerminalProgress) -> None:
     Where tissue passes by, each pixel's percentile over the frames follows the light. A smooth model is fitted to the
     percentiles.
 
-    Example: gpustitch oblique-illum-corr --output flat.tiff --n-frames 2000 brain/*/*/*.dcimg
+    Example: gpustitch oblique-illum-corr --output flat.tiff --n-frames 2000 Ex_488_Em_1/*/*/*.dcimg
     """
     progress.result(f"{options.output}: {run(plan(options), progress).summary}")

@@ -57,7 +57,7 @@ def command(
     Exit code: 0 if every series is clean, 21 if a series has warnings or is of no use, 22 if no volume can be made of
     any series. Localizers and secondary captures beside other series are listed and do not count.
 
-    Example: gpustitch spacing CT-folder --json
+    Example: gpustitch spacing CT/ --json
     """
     stacks = [_typed(stack) for stack in judge(options.inputs, options.judge, progress)]
     with _stdout():

@@ -21,15 +21,15 @@ class StackChoice:
     """Which stack is read where files, or the pages of one, make several."""
 
     stack_channel: str | None = option(
-        None, flag="--channel", help="Channel to read, where there are several: its number.", panel=_PANEL
+        None, flag="--channel", help="Number of the channel to read, if there are several.", panel=_PANEL
     )
     stack_time: str | None = option(
-        None, flag="--time", help="Time to read, where there are several: its number.", panel=_PANEL
+        None, flag="--time", help="Number of the time to read, if there are several.", panel=_PANEL
     )
     stack_series: str | None = option(
         None,
         flag="--series",
-        help="Stack to read, where there are several: its number in the list, or a part of its name.",
+        help="Stack to read, if there are several: its number in the list, or a part of its name.",
         panel=_PANEL,
     )
 

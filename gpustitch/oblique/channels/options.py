@@ -20,7 +20,7 @@ class ChannelsOptions:
     """Which channels to stitch, and how. ``of_channel`` has by a channel's name what differs for it."""
 
     channels: tuple[Path, ...] = option(
-        help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file; several are aligned alike.",
+        help="Folder CHANNEL/X/X_Y/Z.dcimg (tenths of a micron), or a DCIMG file; several share one alignment.",
         is_argument=True,
         metavar="CHANNELS...",
     )
@@ -33,7 +33,7 @@ class ChannelsOptions:
     )
     align_on: str | None = option(
         None,
-        help="Name of the channel whose tiles are aligned; those of the others are placed alike.",
+        help="Name of the channel whose tiles are aligned; the others take its positions.",
         shown="the one that links its tiles best",
         panel=ALIGNMENT,
     )

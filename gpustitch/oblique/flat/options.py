@@ -83,7 +83,7 @@ class IlluminationOptions:
         "is refused. The residual (percent) and a record are written beside the flat.",
         panel=FLAT,
     )
-    allow_poor_flat: bool = option(False, help="Use a flat even where frames without one are flatter.", panel=FLAT)
+    allow_poor_flat: bool = option(False, help="Use a flat even if frames without one are flatter.", panel=FLAT)
 
     def fit_options(self, look: Look | None = None) -> FlatOptions:
         """The options of the fit; ParameterError if one is out of range.

@@ -113,7 +113,7 @@ class StitchPlan:
     @property
     def n_blocks(self) -> int:
         """Number of blocks."""
-        return math.prod(-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True))
+        return math.prod(grid_of(self.shape, self.block_shape))
 
 
 @dataclass(frozen=True)

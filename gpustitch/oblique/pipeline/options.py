@@ -96,8 +96,8 @@ class PipelineOptions:
             "env": "USE_WAVELETS",
             "env_means": "wavelet",
             "metavar": "METHOD",
-            "help": "none, wavelet or lightsheet. lightsheet removes the background, for counting cells; wavelet keeps "
-            "tissue. How wavelet filters is chosen from eight frames, unless you say.",
+            "help": "none, wavelet or lightsheet. lightsheet removes the background too, for counting cells; "
+            "wavelet keeps tissue, by a filter that eight frames choose unless you state one.",
         },
     )
     flat: Path | None = option(
@@ -181,8 +181,8 @@ class PipelineOptions:
         None,
         flag="--memory",
         text="bytes",
-        help="Most memory for one pass, such as 16G; where it needs more, it goes in bands of rows, or by volumes of "
-        "the tiles, as by `staged`.",
+        help="Most memory of the run, such as 16G; if one pass needs more, it works in bands of rows, or writes "
+        "volumes of the tiles first, as `staged` does.",
         shown="four fifths of what is free",
         panel=shared.RUNNING,
     )

@@ -31,6 +31,7 @@ KNOWN_PERCENT, MATERIAL_PERCENT, STATED_PERCENT = 2.0, 1.0, 2.0
 # So many half widths of its interval from the measured size, another one is wrong for sure.
 SURE = 2.0
 _NAMED = 4
+_PLACEMENT = "placement"
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,36 @@ class Stated:
 
 def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequence[str], stated: Stated) -> Check:
     """Whether tiles lie where their pictures fit."""
-    name = "placement"
     if n_tiles == 1:
-        return Check(name, "pass", "one tile: nothing to place")
+        return Check(_PLACEMENT, "pass", "one tile: nothing to place")
     if problems and not placing.links:
-        return Check(name, "not measured", f"no raw tile can be read: {problems[0]}", helps="`channel`")
+        return Check(_PLACEMENT, "not measured", f"no raw tile can be read: {problems[0]}", helps="`channel`")
     if placing.exchanged:
-        named = listed([f"{a} and {b}" for a, b in placing.exchanged], _NAMED)
-        return Check(
-            name,
-            "fail",
-            f"tiles are exchanged: {named} fit their neighbours only if each takes the other's place; "
-            "their files bear each other's names",
-            value=float(len(placing.exchanged)),
-            unit="pairs",
-            limit=0,
-            helps="rename the files, then run `pipeline` again" if not stated.is_given else "another `align_file`",
-        )
+        return _exchanged(placing, stated)
     measured = [link for link in placing.links if link.off_px is not None]
     if not measured:
         what = "no two tiles overlap" if not placing.links else f"none of {len(placing.links)} overlaps can be compared"
-        return Check(name, "not measured", what, helps=NOTHING)
+        return Check(_PLACEMENT, "not measured", what, helps=NOTHING)
+    return _fitting(measured, placing, spacing, stated)
+
+
+def _exchanged(placing: Placing, stated: Stated) -> Check:
+    """The check of tiles that have each other's names."""
+    named = listed([f"{a} and {b}" for a, b in placing.exchanged], _NAMED)
+    return Check(
+        _PLACEMENT,
+        "fail",
+        f"tiles are exchanged: {named} fit their neighbours only if each takes the other's place; "
+        "their files bear each other's names",
+        value=float(len(placing.exchanged)),
+        unit="pairs",
+        limit=0,
+        helps="rename the files, then run `pipeline` again" if not stated.is_given else "another `align_file`",
+    )
+
+
+def _fitting(measured: Sequence[Remeasured], placing: Placing, spacing: Spacing, stated: Stated) -> Check:
+    """The check of tiles of which some overlaps could be compared."""
     worst = max(measured, key=lambda link: max(map(abs, link.off_px or (0,))))
     off, um = max(map(abs, worst.off_px or (0,))), worst.off_um(spacing) or 0.0
     unmeasured = len(placing.links) - len(measured)
@@ -79,7 +89,7 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
     wrong = [link for link in measured if is_off(link, WRONG_PX)]
     if wrong:
         return Check(
-            name,
+            _PLACEMENT,
             "fail",
             f"{_blamed(wrong)}: by {um:.0f} um between {worst.fixed} and {worst.moving}{more}",
             value=um,
@@ -87,14 +97,12 @@ def placement(placing: Placing, spacing: Spacing, n_tiles: int, problems: Sequen
             limit=WRONG_PX * min(spacing.zyx_um),
             helps="leave out `align_file`, or give one made of these tiles" if stated.is_given else "`search_px`",
         )
-    doubtful = [link for link in measured if is_off(link, DOUBTFUL_PX)]
+    n_doubtful = sum(is_off(link, DOUBTFUL_PX) for link in measured)
+    if n_doubtful:
+        text = f"{n_doubtful} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
+        return Check(_PLACEMENT, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
     text = f"tiles lie within {off:.2g} voxels ({um:.2g} um) of where {len(measured)} overlaps fit{more}"
-    if doubtful:
-        text = (
-            f"{len(doubtful)} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
-        )
-        return Check(name, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
-    return Check(name, "pass", text, off, "voxels", DOUBTFUL_PX)
+    return Check(_PLACEMENT, "pass", text, off, "voxels", DOUBTFUL_PX)
 
 
 def _of_errors(placing: Placing, stated: Stated, spacing: Spacing) -> str:

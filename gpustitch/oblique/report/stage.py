@@ -41,7 +41,7 @@ class ReportOptions:
         None, help="Folder of its raw tiles.", shown="where the output's record says that they were"
     )
     most_bytes: int = option(
-        32 << 30, flag="--most-read", text="bytes", help="About how many bytes of raw frames to read at most."
+        32 << 30, flag="--most-read", text="bytes", help="Most bytes of raw frames to read, approximately."
     )
     device: str | Device = shared.idle_device()
 

@@ -65,25 +65,25 @@ class JudgeOptions:
         None,
         flag="--spacing-z",
         unit="mm",
-        help="Distance of the slices of files that do not state where they are, mm.",
+        help="Distance of slices that do not state their positions, mm.",
         shown="what other tags state",
     )
     tolerance: float = option(
-        TOLERANCE, help="Greatest distance of a slice from an even grid, as a part of the spacing."
+        TOLERANCE, help="Greatest distance of a slice from an even grid, as a fraction of the spacing."
     )
     use_thickness: bool = option(
-        False, help="Take SliceThickness for the distance of slices where nothing else says it."
+        False, help="Take SliceThickness for the distance of slices if nothing else states it."
     )
     trust_resolution: bool = option(
-        False, help="Believe the resolution of plain images, which many programs write unasked."
+        False, help="Trust the resolution of plain images, which many programs write by default."
     )
     split_by: tuple[str, ...] = option(
-        (), text="names", help=f"Part series by these, with commas: {', '.join(SPLITS)}."
+        (), text="names", help=f"Divide series by these, separated by commas: {', '.join(SPLITS)}."
     )
     keep: str | None = option(
         None,
         metavar="first|last|none",
-        help="Of different slices at one place keep this one, by InstanceNumber; none: as missing.",
+        help="Which of several different slices at one place counts, by InstanceNumber; none: the slice is missing.",
         shown="neither: the series is unusable",
     )
     merge: bool = option(

@@ -46,7 +46,7 @@ class ResampleOptions:
         shown="the only one",
     )
     fill_gaps: bool = option(
-        False, help="Interpolate where slices are missing too; else there is background: nothing is made up."
+        False, help="Interpolate where slices are missing; by default these planes are background."
     )
     stretches: bool = option(
         False,
@@ -56,13 +56,13 @@ class ResampleOptions:
     unshear: bool = option(
         False,
         flag="--unshear/--keep-shear",
-        help="Stacks of a tilted gantry: move the planes over each other, in a wider volume; or keep them as they are, "
-        "the affine sheared (NIfTI and the sidecar hold it).",
+        help="Straighten stacks of a tilted gantry, in a wider volume; or keep them sheared, as the affine of "
+        "NIfTI and of the sidecar says.",
     )
     nearest: bool = option(False, help="Take the nearer slice, unchanged; else two are interpolated.")
     background: float | None = option(
         None,
-        help="Value where there is nothing; for CT in HU perhaps -1024.",
+        help="Value of voxels without data; for CT in HU perhaps -1024.",
         shown="PixelPaddingValue if files state it, else 0",
     )
     pixel_spacing_mm: tuple[float, float] | None = option(
