@@ -48,6 +48,8 @@ class Code(StrEnum):
     SPACING_TAG_MISMATCH = "SPACING_TAG_MISMATCH"  # SpacingBetweenSlices is not the spacing
     SPACING_TAG_ALONG_BED = "SPACING_TAG_ALONG_BED"  # SpacingBetweenSlices is measured along the tilted bed
     SPACING_TAG_NEGATIVE = "SPACING_TAG_NEGATIVE"
+    SLICE_LOCATION_MISMATCH = "SLICE_LOCATION_MISMATCH"  # SliceLocation contradicts ImagePositionPatient, which counts
+    FRAMES_OF_REFERENCE = "FRAMES_OF_REFERENCE"  # one series has several: their positions need not fit together
     SCALE_DOUBTFUL = "SCALE_DOUBTFUL"  # lengths look like those of another unit; they are not converted
     USER_SPACING_USED = "USER_SPACING_USED"
     SLICE_LOCATION_USED = "SLICE_LOCATION_USED"

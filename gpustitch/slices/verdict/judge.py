@@ -244,6 +244,7 @@ def _stack(
     everything = [
         *(note for note in series.notes if note.code not in _SOURCES), *notes, *words.fit_notes(found),
         *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
+        *words.location_notes(found),
         *_pixel_notes(series, found.headers),
     ]  # fmt: skip
     pixel = found.headers[0].pixel_spacing_mm or (None, None)
