@@ -47,10 +47,10 @@ SPLITS = {name.replace(" ", "-"): name for name in (*SPLIT_NAMES, *STRUCTURAL)}
 KEPT = ("first", "last", "none")
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED, Code.SINGLE_SLICE, Code.MULTI_VOLUME,
-    Code.SLICES_DROPPED, Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING,
-    Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED,
-    Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.SLICES_CONFLICT, Code.NAMES_CONTRADICT, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED,
+    Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.SLICES_DROPPED, Code.ORIENTATION_BAD, Code.POSITION_BAD,
+    Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
+    Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
 # Notes that say what the spacing is from: evidence, no warning.
 _SOURCES = (Code.SCANNER_LOG_USED, Code.SERIES_JOINED)

@@ -333,6 +333,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
         return f"Split the series ({ANY_SPLIT}), or keep one of each two (`keep` first or last) or none (`keep` none)."
+    if Code.NAMES_CONTRADICT in codes:
+        return "Rename the files so that one number counts, with a z before it, as in z001."
     if Code.MOSAIC in codes:
         return "Take the mosaics apart with another program first, such as dcm2niix."
     if fit.spacing_class is SpacingClass.UNKNOWN:
