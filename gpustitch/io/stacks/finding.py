@@ -180,7 +180,7 @@ def _of_names(stack: NamedStack) -> FileStack:
             )
     if stack.contrary:
         raise ParameterError(
-            f"{stack.paths[0].parent}: numbers in the names put the files in different orders: {stack.contrary}; rename "
+            f"{stack.paths[0].parent}: numbers in names put files in different orders: {stack.contrary}; rename "
             "the files so that one number counts, with a z before it, as in z001"
         )
     row = even_row(known) if len(known) == len(stack.paths) else None
