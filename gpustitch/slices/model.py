@@ -39,6 +39,7 @@ class Code(StrEnum):
     SAME_INSTANCE = "SAME_INSTANCE"  # one SOP instance more than once; the copy was dropped
     SAME_SLICE = "SAME_SLICE"  # slices at one position with equal pixels; the copy was dropped
     SLICES_CONFLICT = "SLICES_CONFLICT"  # slices at one position with different pixels (unusable)
+    NAMES_CONTRADICT = "NAMES_CONTRADICT"  # two numbers in file names put slices in different orders (unusable)
     SLICES_DROPPED = "SLICES_DROPPED"  # of those, all or all but one were left out, as asked
     MULTI_VOLUME = "MULTI_VOLUME"  # several volumes: at the same positions, or between one another
     VOLUMES_DIFFER = "VOLUMES_DIFFER"  # they differ in spacing or extent, and which is meant is not said (unusable)
@@ -48,6 +49,8 @@ class Code(StrEnum):
     SPACING_TAG_MISMATCH = "SPACING_TAG_MISMATCH"  # SpacingBetweenSlices is not the spacing
     SPACING_TAG_ALONG_BED = "SPACING_TAG_ALONG_BED"  # SpacingBetweenSlices is measured along the tilted bed
     SPACING_TAG_NEGATIVE = "SPACING_TAG_NEGATIVE"
+    SLICE_LOCATION_MISMATCH = "SLICE_LOCATION_MISMATCH"  # SliceLocation contradicts ImagePositionPatient, which counts
+    FRAMES_OF_REFERENCE = "FRAMES_OF_REFERENCE"  # one series has several: their positions need not fit together
     SCALE_DOUBTFUL = "SCALE_DOUBTFUL"  # lengths look like those of another unit; they are not converted
     USER_SPACING_USED = "USER_SPACING_USED"
     SLICE_LOCATION_USED = "SLICE_LOCATION_USED"
@@ -83,8 +86,11 @@ class Code(StrEnum):
 
 # Of series that no volume can be made of.
 UNUSABLE = frozenset(
-    {Code.SLICES_CONFLICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED}
-)
+    (
+        Code.SLICES_CONFLICT, Code.NAMES_CONTRADICT, Code.VOLUMES_DIFFER, Code.TOO_UNEVEN, Code.MOSAIC,
+        Code.NO_SPACING, Code.PIXELS_REFUSED,
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,11 @@ def _of_names(stack: NamedStack) -> FileStack:
                 f"{stack.paths[i - 1]} and {stack.paths[i].name} have the same number; one frame of each was expected, "
                 "take one away or rename it"
             )
+    if stack.contrary:
+        raise ParameterError(
+            f"{stack.paths[0].parent}: numbers in names put files in different orders: {stack.contrary}; rename "
+            "the files so that one number counts, with a z before it, as in z001"
+        )
     row = even_row(known) if len(known) == len(stack.paths) else None
     pages: list[tuple[Path, int | None] | None] = [(path, None) for path in stack.paths]
     ends = None if row is None else (known[0], known[-1])

@@ -44,12 +44,15 @@ class NamedStack:
         Their name, with ``*`` for numbers that differ.
     key
         Channel and time as the names write them, where these tell it from other stacks.
+    contrary
+        What another number in the names says of the order, in words, if nothing tells which number counts.
     """
 
     paths: tuple[Path, ...]
     numbers: tuple[Number | None, ...]
     label: str
     key: Mapping[str, str]
+    contrary: str = ""
 
 
 def stacks_of_names(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[NamedStack]:
@@ -200,9 +203,34 @@ def _stack(paths: Sequence[Path], read: Sequence[ReadName], part: _Part) -> Name
     shown = ["*" if i in differ else text for i, text in enumerate(first.written)]
     label = "".join(itertools.chain(*itertools.zip_longest(first.texts, shown, fillvalue="")))
     key = {kind: first.written[column] for kind, column in part.parting.items()}
+    ordered = tuple(paths[index] for index in order)
     return NamedStack(
-        tuple(paths[index] for index in order),
+        ordered,
         tuple(numbers[index] for index in order),
         label + paths[order[0]].suffix,
         key,
+        _contrary(ordered, [read[index].numbers for index in order], first.texts, part),
     )
+
+
+def _contrary(paths: Sequence[Path], rows: Sequence[Row], texts: Sequence[str], part: _Part) -> str:
+    """Says that another number might count as well, and puts the files, in order here, in neither this order nor back.
+
+    It is different in each file too, as even as the one that counts, and stands behind such a word if that one does.
+    """
+    counting = part.counting
+    if counting is None or len(rows) < 3 or len({row[counting] for row in rows}) < len(rows):
+        return ""
+
+    def weight(column: int) -> tuple[bool, bool]:
+        is_even = even_row(sorted(row[column] for row in rows)) is not None
+        return is_even, _COUNTING.search(texts[column]) is not None
+
+    for column in set(range(len(rows[0]))) - {counting, *part.parting.values()}:
+        values = [row[column] for row in rows]
+        rising = [after > before for before, after in itertools.pairwise(values)]
+        if len(set(values)) == len(rows) and any(rising) and not all(rising) and weight(column) == weight(counting):
+            first, other = paths[0].name, paths[values.index(min(values))].name
+            where = f"number {counting + 1} of the names, {other if other != first else 'another order'}"
+            return f"{first} is the first by {where} by number {column + 1}"
+    return ""

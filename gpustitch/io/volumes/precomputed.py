@@ -12,6 +12,7 @@ import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.checked import read_json, told
+from gpustitch.io.forked import uses_tensorstore
 from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkNames
 from gpustitch.io.volumes.format import (
     FULL,
@@ -145,6 +146,7 @@ class PrecomputedVolume:
             "scale_metadata": {"key": scale["key"]},
             "recheck_cached_data": "open",
         }
+        uses_tensorstore()
         try:
             store = ts.open(spec, read=True, context=_context()).result()
         except (ValueError, OSError) as error:
@@ -190,6 +192,7 @@ class PrecomputedVolume:
         return voxels
 
     def _decoded(self, box: Box) -> npt.NDArray[Any]:
+        uses_tensorstore()
         try:
             return np.asarray(self._store[box.slices()].read().result())
         except (ValueError, OSError) as error:

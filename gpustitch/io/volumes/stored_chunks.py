@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.forked import uses_tensorstore
 from gpustitch.io.volumes.chunk_files import ChunkFiles, ChunkPart, decompressed
 from gpustitch.io.windows import StoredFile
 from gpustitch.model import ZYX, Box
@@ -102,6 +103,7 @@ def decoder(info: dict[str, Any], scale: dict[str, Any]) -> Decode:
     def decode(file: Path, data: bytes, shape: ZYX) -> npt.NDArray[Any]:
         size = list(shape[::-1])
         alone = {**scale, "key": "c", "size": size, "chunk_sizes": [size], "voxel_offset": [0, 0, 0]}
+        uses_tensorstore()
         context = ts.Context()  # each has its own memory, so that threads do not meet
         memory = ts.KvStore.open({"driver": "memory"}, context=context).result()
         memory["info"] = json.dumps({**info, "scales": [alone]}).encode()

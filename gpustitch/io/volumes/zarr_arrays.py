@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from gpustitch.errors import DamagedInputError
+from gpustitch.errors import DamagedInputError, ResourceError
+from gpustitch.io.forked import uses_tensorstore
 from gpustitch.io.volumes.format import READ_CACHE_BYTES
 from gpustitch.io.volumes.zarr_files import codec_names, read_array
 
@@ -52,7 +53,7 @@ class ZarrArray:
         """
         try:
             return np.asarray(self._read(selection), self.dtype)
-        except MemoryError:
+        except (MemoryError, ResourceError):
             raise
         except Exception as error:  # each codec has errors of its own
             raise DamagedInputError(f"{self.folder} cannot be read at {_text(selection)}: {error}") from error
@@ -100,14 +101,20 @@ def _by_tensorstore(folder: Path, array: dict[str, Any]) -> ZarrArray:
     is_there = (folder / file).is_file()  # else there is a consolidated copy
     if not is_there:
         spec["metadata"] = array
+    uses_tensorstore()
     store: Any = ts.open(spec, read=True, context=_context(), assume_metadata=not is_there).result()
+
+    def read(selection: Selection) -> Any:
+        uses_tensorstore()
+        return store[selection].read().result()
+
     return ZarrArray(
         folder,
         tuple(store.shape),
         np.dtype(store.dtype.numpy_dtype),
         tuple(store.chunk_layout.read_chunk.shape),
         "tensorstore",
-        lambda selection: store[selection].read().result(),
+        read,
     )
 
 

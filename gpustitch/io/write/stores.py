@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorstore as ts
 
+from gpustitch.io.forked import uses_tensorstore
+
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
@@ -17,6 +19,7 @@ def writing_context(n_writers: int) -> Any:
 
     Files are flushed together at the end, instead of one after the other.
     """
+    uses_tensorstore()
     limit = {"limit": n_writers}
     return ts.Context(
         {

@@ -6,6 +6,7 @@ volume. Everything is computed on the CPU.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 from gpustitch.array import Device
 from gpustitch.errors import GpustitchError
-from gpustitch.io.atomic import atomic_file
+from gpustitch.io.atomic import atomic_file, os_errors
+from gpustitch.io.checked import read_json, told
 from gpustitch.io.provenance import write_json
 from gpustitch.io.volumes.format import StoredVolume
 from gpustitch.model import Mosaic, Spacing, TilePath, UmXYZ
@@ -24,11 +26,14 @@ from gpustitch.oblique.report import judge, judge_light
 from gpustitch.oblique.report.check import SCHEMA, Check, State, summary, verdict
 from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels, open_raw, read_output
 from gpustitch.oblique.report.gather import Measured, measure
-from gpustitch.oblique.report.names import ALIGNMENT, PAGE, RECORD
+from gpustitch.oblique.report.names import ALIGNMENT, BEFORE, PAGE, RECORD
 from gpustitch.oblique.report.page import Shown, page_text
 from gpustitch.running import options as shared
 from gpustitch.running.progress import SILENT, Progress
 from gpustitch.version import VERSION
+
+# Raw tiles that cannot be opened which are named.
+_NAMED = 3
 
 
 @documented
@@ -119,6 +124,14 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
         found = measure(plan.levels, placed, stage_px, plan.options.most_bytes, lambda: reading.n_bytes, progress)
     checks = _judged(plan, found, judge.Stated(output.parameters, output.alignment, aligned), n_missing)
     page, record = output.folder / PAGE, output.folder / RECORD
+    for problem in plan.raw.problems[:_NAMED]:
+        progress.warn(f"raw tiles are not looked at: {problem}; `channel` says where they are")
+    if unmeasured := _measured_before(record, checks):
+        _keep(output.folder)
+        progress.warn(
+            f"the earlier report had measured what this one could not ({', '.join(unmeasured)}); it is kept as "
+            f"{output.folder / BEFORE[PAGE]}"
+        )
     write_json(record, _record(plan, checks), schema=SCHEMA, overwrite=True)
     shown = Shown(str(output.folder), output.record, output.run, output.alignment, _flat(output))
     with atomic_file(page, overwrite=True) as partial:
@@ -127,6 +140,26 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     for line in result.lines():
         progress.warn(line)
     return result
+
+
+def _measured_before(record: Path, checks: Sequence[Check]) -> list[str]:
+    """Names of checks that an earlier report answers and these do not: raw tiles may have gone meanwhile."""
+    if not record.is_file():
+        return []
+    try:
+        with told(record, "a report"):
+            states = {str(check["name"]): check["state"] for check in read_json(record)["checks"]}
+    except GpustitchError:
+        return []
+    now = {check.name for check in checks if check.state != "not measured"}
+    return [name for name, state in states.items() if state != "not measured" and name not in now]
+
+
+def _keep(folder: Path) -> None:
+    """Put the earlier report aside, page and record."""
+    for name, aside in BEFORE.items():
+        with os_errors(folder / name), contextlib.suppress(FileNotFoundError):
+            (folder / name).replace(folder / aside)
 
 
 def _flat(output: Output) -> Floats32 | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -269,7 +269,7 @@ def _series(
     if len(uids) > 1:
         key.pop("SeriesInstanceUID", None)
         misplaced = [*misplaced, Note(Code.SERIES_MERGED, f"{len(uids)} series were joined as was asked")]
-    notes = [*_merged(files), *misplaced, *_pixel_notes(headers), *([split] if split else [])]
+    notes = [*_merged(files), *misplaced, *_frame_notes(files), *_pixel_notes(headers), *([split] if split else [])]
     return SliceSeries(
         name=_name(first.series, first.path) + part,
         source_format="dicom",
@@ -279,6 +279,16 @@ def _series(
         role=_role(kind, files),
         tags=_stated([one.parts for _, one in members]),
     )
+
+
+def _frame_notes(files: Sequence[DicomFile]) -> list[Note]:
+    """A warning of files of several frames of reference: the patient may have moved between them."""
+    frames = Counter(file.series["FrameOfReferenceUID"] for file in files if file.series["FrameOfReferenceUID"])
+    if len(frames) < 2:
+        return []
+    sizes = " + ".join(map(str, frames.values())) if len(frames) <= _MOST_SIZES else f"{len(frames)} of them"
+    text = f"FrameOfReferenceUID differs ({sizes} files): positions of one need not fit those of another"
+    return [Note(Code.FRAMES_OF_REFERENCE, text)]
 
 
 def _role(kind: _Kind, files: Sequence[DicomFile]) -> str:

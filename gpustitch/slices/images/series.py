@@ -177,6 +177,7 @@ def _of_files(
             *notes,
             *((Note(Code.FILES_LOST, lost),) if lost else ()),
             *_same_numbers(named, paths),
+            *(() if positions else _contrary_numbers(named)),
             *stated.notes,
             *wrong,
         ),
@@ -229,6 +230,14 @@ def _numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[list[int | None]
     if row is None or row.n_missing == 0 or number_step(numbers) is None:
         return numbers, ""
     return numbers, f"{paths[0].parent}: {row.missing_text} missing between {paths[0].name} and {paths[-1].name}"
+
+
+def _contrary_numbers(named: NamedStack) -> tuple[Note, ...]:
+    """A note on names in which two numbers say of different orders, and nothing tells which of them counts."""
+    if not named.contrary:
+        return ()
+    text = f"numbers in the names put the files in different orders: {named.contrary}"
+    return (Note(Code.NAMES_CONTRADICT, text),)
 
 
 def _same_numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[Note, ...]:

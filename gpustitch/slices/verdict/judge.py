@@ -47,10 +47,10 @@ SPLITS = {name.replace(" ", "-"): name for name in (*SPLIT_NAMES, *STRUCTURAL)}
 KEPT = ("first", "last", "none")
 # Heaviest first; codes that are not here keep their order after those.
 _WEIGHT = (
-    Code.SLICES_CONFLICT, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED, Code.SINGLE_SLICE, Code.MULTI_VOLUME,
-    Code.SLICES_DROPPED, Code.ORIENTATION_BAD, Code.POSITION_BAD, Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING,
-    Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST, Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED,
-    Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
+    Code.SLICES_CONFLICT, Code.NAMES_CONTRADICT, Code.MOSAIC, Code.NO_SPACING, Code.PIXELS_REFUSED,
+    Code.SINGLE_SLICE, Code.MULTI_VOLUME, Code.SLICES_DROPPED, Code.ORIENTATION_BAD, Code.POSITION_BAD,
+    Code.IRREGULAR_SPACING, Code.VARIABLE_SPACING, Code.GAPS, Code.SLICES_MISSING, Code.FILES_LOST,
+    Code.NEVER_ACQUIRED, Code.SCALE_DOUBTFUL, Code.SHEARED, Code.FILE_ORDER, Code.POSITIONS_ROUNDED,
 )  # fmt: skip
 # Notes that say what the spacing is from: evidence, no warning.
 _SOURCES = (Code.SCANNER_LOG_USED, Code.SERIES_JOINED)
@@ -244,6 +244,7 @@ def _stack(
     everything = [
         *(note for note in series.notes if note.code not in _SOURCES), *notes, *words.fit_notes(found),
         *words.drift_notes(found), *words.order_notes(found), *words.tag_notes(found),
+        *words.location_notes(found),
         *_pixel_notes(series, found.headers),
     ]  # fmt: skip
     pixel = found.headers[0].pixel_spacing_mm or (None, None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.slices.fit.geometry import Drift
+from gpustitch.slices.fit.geometry import Drift, decimals_quantum
 from gpustitch.slices.fit.grid import MOST_STEPS
 from gpustitch.slices.fit.holes import Hole
 from gpustitch.slices.model import Code, Note, SliceHeader, SpacingClass, SpacingFit, Stretch
@@ -232,6 +232,36 @@ def tag_notes(found: Findings) -> list[Note]:
     return notes
 
 
+def location_notes(found: Findings) -> list[Note]:
+    """A warning if SliceLocation says of no way of measuring what the positions say.
+
+    Vendors measure it along the normal, along the bed or along an axis of the body, from any zero, up or down. One that
+    is the same in all slices says nothing.
+    """
+    stated = np.array([np.nan if h.slice_location_mm is None else h.slice_location_mm for h in found.headers])
+    at = np.array([h.position_mm or (np.nan,) * 3 for h in found.headers], np.float64)
+    if (
+        found.source != "ImagePositionPatient"
+        or len(at) < 2
+        or not (np.isfinite(stated).all() and np.isfinite(at).all())
+    ):
+        return []
+    if np.ptp(stated) == 0:
+        return []
+    moved, from_first = np.abs(stated - stated[0]), np.abs(at - at[0])
+    ways = np.column_stack([found.along_mm - found.along_mm[0], np.linalg.norm(from_first, axis=1), from_first])
+    rounding = decimals_quantum(stated) + 2 * found.fit.rounding_mm
+    off = np.abs(ways - moved[:, None]) - rounding - AGREES * ways
+    if (off <= 0).all(0).any():
+        return []
+    text = (
+        f"SliceLocation runs over {mm(float(np.ptp(stated)))} mm, the positions over {mm(float(ways[-1, 0]))} mm"
+        if (np.diff(stated) > 0).all() or (np.diff(stated) < 0).all()
+        else "SliceLocation puts slices in another order than the positions"
+    )
+    return [Note(Code.SLICE_LOCATION_MISMATCH, f"{text}; ImagePositionPatient counts")]
+
+
 def _gap_between(header: SliceHeader, size: float, spacing: float, limit: float) -> str:
     is_gap = header.thickness_mm is not None and abs(header.thickness_mm + size - spacing) <= limit
     return ": the gap between slices, without their thickness" if is_gap else ""
@@ -303,6 +333,8 @@ def advice(found: Findings, codes: set[Code]) -> str:
     fit = found.fit
     if Code.SLICES_CONFLICT in codes:
         return f"Split the series ({ANY_SPLIT}), or keep one of each two (`keep` first or last) or none (`keep` none)."
+    if Code.NAMES_CONTRADICT in codes:
+        return "Rename the files so that one number counts, with a z before it, as in z001."
     if Code.MOSAIC in codes:
         return "Take the mosaics apart with another program first, such as dcm2niix."
     if fit.spacing_class is SpacingClass.UNKNOWN:

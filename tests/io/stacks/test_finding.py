@@ -257,3 +257,13 @@ def test_decimals_with_a_hole_stay_in_order(first, step, n, data, point, end):
     truth = [f"img_{v // 100}{point}{v % 100:02d}{end}.tif" for v in range(first, first + n * step, step)]
     truth[lost] = None
     assert order(opened([name for name in truth if name is not None][::-1], allow_missing=True)) == truth
+
+
+def test_names_of_two_orders_are_refused_and_a_z_decides():
+    names = [f"img{k}_{other}C.tif" for k, other in enumerate([37, 36, 38, 35, 39])]
+    with pytest.raises(
+        ParameterError, match=r"img3_35C\.tif is the first by number 2 .*img0_37C\.tif by number 1; rename"
+    ):
+        opened(names)
+    named = [name.replace("img", "z") for name in names]
+    assert order(opened(named)) == named

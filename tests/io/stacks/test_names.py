@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,25 @@ def test_a_time_of_day_that_runs_along_parts_nothing():
 def test_specimens_numbered_on_are_parted_if_each_has_many():
     names = [f"tooth{12 + n // 20}_{n:04}.tif" for n in range(40)]
     assert [len(stack) for stack in stacks(*names)] == [20, 20]
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(4, 12), seed=st.integers(0, 999), step=st.integers(1, 9),
+    before=st.sampled_from(["", "temp", "p"]), between=st.sampled_from(["_", " at ", "-x"]),
+)  # fmt: skip
+def test_numbers_that_put_files_in_different_orders_are_told(n, seed, step, before, between):
+    rng = np.random.default_rng(seed)
+    other = rng.permutation(n)
+    is_one_order = abs(np.diff(other)).max() == 1 and abs(np.diff(other, 2)).max() == 0
+    files = [Path(f"{before}{k + 3}{between}{50 + step * other[k]}.tif") for k in range(n)]
+    (found,) = stacks_of_names(files)
+    assert (found.contrary == "") == is_one_order
+    for counting in ("z", "plane_", "slice"):
+        (found,) = stacks_of_names([Path(f"{counting}{k + 3}{between}{50 + step * other[k]}.tif") for k in range(n)])
+        assert found.contrary == "" and list(found.numbers) == list(range(3, n + 3))
+    (found,) = stacks_of_names([Path(f"{before}{k + 3}{between}{1000 + k**3 * 7 + other[k]}.tif") for k in range(n)])
+    assert found.contrary == ""
 
 
 def test_names_without_numbers():

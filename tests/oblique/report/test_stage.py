@@ -15,6 +15,7 @@ from gpustitch.convert.options import ConvertOptions
 from gpustitch.errors import DamagedInputError, InputMissingError
 from gpustitch.oblique.report.check import Check
 from gpustitch.oblique.report.stage import ReportOptions, ReportResult, plan, run
+from gpustitch.running.progress import Silent
 from tests.oblique.report.conftest import Made
 from tests.oblique.report.sabotage import moved_position
 
@@ -166,3 +167,36 @@ def test_what_is_no_output_is_refused(made: Made, tmp_path: Path) -> None:
     shutil.rmtree(output / "volume")
     with pytest.raises(InputMissingError):
         plan(ReportOptions(output))
+
+
+class Heard(Silent):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_a_report_that_measured_more_is_kept_when_raw_tiles_are_gone(made: Made, tmp_path: Path) -> None:
+    out = made.copied(tmp_path / "out")
+    reported(out)
+    page, record = ((out / name).read_bytes() for name in ("report.html", "report.json"))
+    for again in (False, True):
+        heard = Heard()
+        result = run(plan(ReportOptions(out, channel=tmp_path / "gone")), heard)
+        assert check_of(result, "placement").state == "not measured"
+        assert "raw tiles are not looked at" in heard.said[0] and "`channel`" in heard.said[0]
+        assert (out / "report.before.html").read_bytes() == page
+        assert (out / "report.before.json").read_bytes() == record
+        kept = [said for said in heard.said if "report.before.html" in said]
+        assert len(kept) == (not again) and all("placement" in said for said in kept)
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", "null", '{"checks": 3}', '{"checks": [{}]}', '{"checks": [[]]}'])
+def test_an_earlier_record_that_is_damaged_stops_no_report(made: Made, tmp_path: Path, record: str) -> None:
+    out = made.copied(tmp_path / "out")
+    (out / "report.json").write_text(record, "utf-8")
+    assert run(plan(ReportOptions(out, channel=tmp_path / "gone"))).page.is_file()
+    assert not (out / "report.before.json").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -313,3 +314,14 @@ def test_studies_that_share_the_uid_of_a_series_are_apart(tmp_path):
     series, notes = find_dicom_series(tmp_path.rglob("*.dcm"))
     assert [one.key["StudyInstanceUID"] for one in series] == ["1.2", "1.3"] and not notes
     assert [len(one.headers) for one in series] == [4, 4]
+
+
+@pytest.mark.parametrize("frames", [("1.2", "1.3"), ("1.2", "1.3", "1.4"), ("1.2", ""), ("1.2",)])
+def test_several_frames_of_reference_in_one_series_are_told(tmp_path, frames):
+    for k, path in enumerate(write_series(tmp_path, np.arange(9) * 2.5)):
+        data = dcmread(path)
+        data.FrameOfReferenceUID = frames[k % len(frames)]
+        data.save_as(path)
+    (series,), _ = find_dicom_series(tmp_path.iterdir())
+    assert len(series.headers) == 9
+    assert (Code.FRAMES_OF_REFERENCE in _codes(series)) == (len(set(frames) - {""}) > 1)

@@ -91,6 +91,15 @@ def test_a_file_missing_from_a_stack_is_named(tmp_path):
     assert [header.number for header in found.headers] == [0, 1, 2, 4, 5, 6, 7]
 
 
+def test_names_of_two_orders_make_no_volume(tmp_path):
+    for k, other in enumerate([37, 36, 38, 35, 39]):
+        tifffile.imwrite(tmp_path / f"img{k}_{other}C.tif", plane() + k, **PLAIN)
+    found = one(tmp_path)
+    assert "different orders" in text(found, Code.NAMES_CONTRADICT)
+    stack = judge_series(found, JudgeOptions(slice_spacing_mm=1.0))
+    assert not stack.is_usable and "Rename the files" in stack.advice
+
+
 @pytest.mark.parametrize("other", ["s_002.tiff", "s_2.tif", "S_0002.TIF", "s_ 002.btf"])
 def test_files_of_one_number_are_no_stack(tmp_path, other):
     folder = tiffs(tmp_path / "a", 4)

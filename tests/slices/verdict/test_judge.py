@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.slices.model import SliceSeries
@@ -94,6 +95,34 @@ def test_spacing_tags_are_held_against_positions():
         assert codes(judge_series(series_of(2.5 * np.arange(9), spacing_between_mm=tag))) == expected
     gap = judge_series(series_of(2.5 * np.arange(9), spacing_between_mm=0.5, thickness_mm=2.0))
     assert "gap between slices" in text(gap, "SPACING_TAG_MISMATCH")
+
+
+def located_by(series, locations):
+    """The series with SliceLocation of each slice."""
+    pairs = zip(series.headers, locations, strict=True)
+    headers = tuple(dataclasses.replace(header, slice_location_mm=float(at)) for header, at in pairs)
+    return dataclasses.replace(series, headers=headers)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_slice_locations_by_any_way_of_measuring_agree_and_others_are_told(seed):
+    rng = np.random.default_rng(seed)
+    row, column, normal = Rotation.random(None, rng).as_matrix()
+    n, shear = int(rng.integers(2, 30)), tuple(rng.choice([0.0, 0.3, -0.2], 2))
+    along = np.cumsum(rng.uniform(1, 4, n)) if seed % 2 else 2.5 * np.arange(n)
+    series = series_of(along, directions=(row, column), shear=shear)
+    at = np.array([header.position_mm for header in series.headers])
+    widest = np.abs(normal).argmax()
+    for locations in (at @ normal, -(at @ normal) + 7, np.linalg.norm(at - at[0], axis=1), at[:, widest]):
+        decimals = int(rng.integers(0, 6))
+        assert "SLICE_LOCATION_MISMATCH" not in codes(judge_series(located_by(series, locations.round(decimals))))
+    assert "SLICE_LOCATION_MISMATCH" not in codes(judge_series(located_by(series, np.zeros(n))))
+    stack = judge_series(located_by(series, 2.9 * along))
+    assert "ImagePositionPatient counts" in text(stack, "SLICE_LOCATION_MISMATCH")
+    assert stack.spacing_mm[0] == judge_series(series).spacing_mm[0]
+    if n > 3:
+        among = np.concatenate([along[2:], along[:2]])
+        assert "another order" in text(judge_series(located_by(series, among)), "SLICE_LOCATION_MISMATCH")
 
 
 def test_the_tilt_tag_is_not_trusted():
