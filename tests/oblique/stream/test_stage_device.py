@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,12 +125,12 @@ def test_a_sweep_takes_what_the_plan_allows_it_of_a_device(correction, shape, tm
         before = POOL.most_used = POOL.used_bytes()
         stream.run(plan)
         taken = POOL.most_used - before
-        (needed,) = stated
-        assert taken <= needed < 3 * taken
+        (needed, again) = stated  # whether all fits, and whether each band does
+        assert taken <= needed == again < 3 * taken
         few, fewer = (Device(device.index, device.why, n) for n in (needed - 1, 1 << 16))
         stated.clear()
         bands = stream.plan(mosaic, StitchOptions(tmp_path / "other", device=few, **how)).bands
-        assert len(bands) == len(stated) > 1 and max(stated) < needed
+        assert len(bands) == len(stated[2:]) > 1 and max(stated[2:]) < needed == stated[0] == stated[1]
         with pytest.raises(ParameterError, match="of the device's memory, and may take"):
             stream.plan(mosaic, StitchOptions(tmp_path / "other", device=fewer, **how))
 
@@ -166,6 +168,56 @@ def test_pinned_memory_is_what_the_plan_counts(n_workers, correction, is_apart, 
     # It is a part of the plan, which shrinks with the threads.
     assert counted < plan.memory_bytes
     assert pinned(fewer) < counted or n_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("correction", "most_bytes"),
+    [(None, None), (Correction("wavelet", WaveletOptions(4, 9, level=2)), 1), (Correction("lightsheet"), 1)],
+)
+def test_the_host_plan_counts_what_lies_on_the_host(correction, most_bytes, tmp_path: Path, monkeypatch) -> None:
+    """What is traced of the host's memory, less arrays of the device, is at most what is stated, and not much less."""
+    mosaic = two_tiles((100, 192, 128), correction)
+    taken = []
+    # As much as writers of so few files hold.
+    monkeypatch.setattr(stream, "IN_FLIGHT_BYTES", 1 << 22)
+
+    def wait(_):
+        # Where something is waited for, no result of the stand-in is about to become an array of the device.
+        taken.append(tracemalloc.get_traced_memory()[0] - POOL.used_bytes())
+
+    monkeypatch.setattr(type(shim.COUNTS), "wait", wait)
+    # Few files: what is known of each is none of this.
+    how = {"levels": 3, "chunk_shape": (32, 32, 32), "shard_bytes": 0, "n_workers": 1}
+    with shim.installed(), settings(executes=False):
+        # Modules, tables and the frames of the tiles are there before.
+        stream.run(stream.plan(mosaic, StitchOptions(tmp_path / "first", device=choose_device("cuda"), **how)))
+        options = StitchOptions(tmp_path / "volume", device=choose_device("cuda"), **how)
+        plan = stream.plan(mosaic, options, cut=Cut(32, most_bytes))
+        assert (len(plan.bands) > 1) == (most_bytes == 1)
+        PINNED.free_all_blocks()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = -POOL.used_bytes()
+            taken.clear()
+            stream.run(plan)
+        finally:
+            tracemalloc.stop()
+    peak = max(taken) - before
+    assert peak <= plan.memory_bytes < 3 * peak
+
+
+def test_a_ring_on_the_device_takes_no_memory_of_the_host(tmp_path: Path) -> None:
+    """A host with little memory may sweep with a device what it could not hold itself."""
+    mosaic = two_tiles((400, 96, 64), None)
+    how = {"levels": 3, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": 1}
+    alone = stream.plan(mosaic, StitchOptions(tmp_path / "v", device=choose_device("cpu"), **how))
+    with shim.installed():
+        options = StitchOptions(tmp_path / "v", device=choose_device("cuda"), **how)
+        beside = stream.plan(mosaic, options)
+        few = Cut(32, beside.memory_bytes)
+        assert len(stream.plan(mosaic, options, cut=few).bands) == 1
+    assert beside.memory_bytes < alone.memory_bytes
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
