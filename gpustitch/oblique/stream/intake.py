@@ -51,7 +51,7 @@ class Intake:
     def _begin(self) -> None:
         """Begin to read what is wanted next, if anything is, into the buffer that was used longest ago."""
         for lane, first, stop in self._wanted:
-            buffer = self._feed.take((stop - first, *lane.raw_shape), lane.raw_dtype)
+            buffer = self._feed.take((stop - first, *lane.stored_shape), lane.raw_dtype)
             parts = [(at, min(at + READ_FRAMES, stop)) for at in range(first, stop, READ_FRAMES)]
             jobs = [functools.partial(lane.read_raw, a, b, buffer.host[a - first : b - first]) for a, b in parts]
             self._begun.append(_Begun(lane, first, stop, buffer, [(job, self._pool.submit(job)) for job in jobs]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -13,10 +14,13 @@ import pytest
 
 from gpustitch.array import Device, choose_device
 from gpustitch.errors import DamagedInputError, OutputError, ParameterError
+from gpustitch.io.frames import opening
+from gpustitch.io.frames.opening import Oriented
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.write.pyramid_writer import PyramidWriter
-from gpustitch.model import Box, level_factors
+from gpustitch.model import Box, ObliqueScan, PlacedVolume, level_factors
 from gpustitch.oblique.deskew.sweep import Grain
+from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.fuse.options import StitchOptions
@@ -28,6 +32,7 @@ from gpustitch.oblique.stream.host_bytes import SMALL_BYTES, pinned_bytes
 from tests.cuda_cpu import build, shim
 from tests.cuda_cpu.module import settings
 from tests.cuda_cpu.shim_cuda import PINNED, POOL
+from tests.oblique.stream.raw_tiles import ArrayFrames
 from tests.oblique.stream.test_stage import tile
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
@@ -89,6 +94,42 @@ def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
         # The taps of tiles that overlap are summed in another order: halves round apart.
         apart = np.abs(ours - theirs)
         assert apart.max() <= 1 and np.count_nonzero(apart) < 0.02 * apart.size
+
+
+@pytest.mark.parametrize("turn", [(1, False), (2, True), (3, True)])
+@pytest.mark.parametrize(
+    ("correction", "most_bytes"),
+    [
+        (None, None),
+        (Correction(dark=30.0, flat=np.full((40, 24), 0.6, np.float32)), None),
+        (Correction("lightsheet"), 1),
+    ],
+)
+def test_a_device_turns_frames_that_do_not_lie_upright(correction, most_bytes, turn, tmp_path, monkeypatch) -> None:
+    """They go up as they lie: no thread turns them. Frames have margins, which the host's edges tell."""
+    values = np.random.default_rng(0).integers(0, 900, (50, 40, 24)).astype(np.uint16)
+    values[:, :, :6] = 7
+    lying = np.rot90(values[:, ::-1] if turn[1] else values, -turn[0], axes=(1, 2))
+    scan = ObliqueScan(*values.shape, 1.8, 1.8 * math.cos(math.pi / 4), 45.0)
+
+    def volume(name, device):
+        frames = Oriented(ArrayFrames(np.ascontiguousarray(lying), ()), *turn)
+        np.testing.assert_array_equal(frames.read(0, 50), values)
+        tile = PlacedVolume("a", ObliqueTile(frames, scan, correction), (0.0, 0.0, 0.0))
+        how = {"levels": 2, "chunk_shape": (8, 8, 8), "shard_bytes": 0, "n_workers": 2, "device": device}
+        mosaic = PlacedMosaic((tile,), tile.volume.spacing)
+        plan = stream.plan(mosaic, StitchOptions(tmp_path / name, **how), cut=Cut(32, most_bytes))
+        assert (len(plan.bands) > 1) == (most_bytes == 1)
+        if device.is_cuda:
+            monkeypatch.setattr(opening, "_transpose", None)
+        stream.run(plan)
+        found = open_volume(tmp_path / name)
+        return found.read(Box.of_shape(found.shape)).astype(int)
+
+    expected = volume("cpu", choose_device("cpu"))
+    with shim.installed():
+        found = volume("cuda", choose_device("cuda"))
+    assert expected.std() > 10 and np.abs(found - expected).max() <= 1
 
 
 def two_tiles(shape, correction, **frames):
