@@ -88,6 +88,42 @@ def part_axis(frames: Frames) -> int | None:
     return getattr(frames, "part_axis", None)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How frames lie where they are read from: ``is_swapped``, columns as rows, and flipped along upright axes.
+
+    Memory in that order is filled without turning each frame.
+    """
+
+    is_swapped: bool = False
+    flips_rows: bool = False
+    flips_columns: bool = False
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether frames lie as they are given."""
+        return not (self.is_swapped or self.flips_rows or self.flips_columns)
+
+    def upright(self, stored: Any) -> Any:
+        """A view of frames (frame, row, column) as they are given, of memory in the order of this layout."""
+        rows, columns = (slice(None, None, -1 if flips else 1) for flips in (self.flips_rows, self.flips_columns))
+        return stored[:, columns, rows].transpose(0, 2, 1) if self.is_swapped else stored[:, rows, columns]
+
+    def stored(self, upright: Any) -> Any:
+        """The view in the order of this layout of frames as they are given."""
+        rows, columns = (slice(None, None, -1 if flips else 1) for flips in (self.flips_rows, self.flips_columns))
+        return upright.transpose(0, 2, 1)[:, columns, rows] if self.is_swapped else upright[:, rows, columns]
+
+
+UPRIGHT = Layout()
+
+
+def layout_of(frames: Frames) -> Layout:
+    """How frames lie where they are read from: they state it as an attribute `layout`, or lie as they are given."""
+    layout: Layout = getattr(frames, "layout", UPRIGHT)
+    return layout
+
+
 class Volume(Protocol):
     """Anything that can be asked for a box of voxels in an upright grid.
 

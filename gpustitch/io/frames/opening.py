@@ -18,7 +18,7 @@ from gpustitch.io.frames.tiff import TiffFormat
 from gpustitch.io.stacks.choice import NO_CHOICE, StackChoice, check_no_choice, chosen_of
 from gpustitch.io.stacks.finding import FileStack, chosen_stack, find_stacks
 from gpustitch.io.stacks.numbers import Number
-from gpustitch.model import Frames, part_axis, read_into
+from gpustitch.model import Frames, Layout, layout_of, part_axis, read_into
 
 _log = logging.getLogger(__name__)
 
@@ -163,6 +163,7 @@ class Oriented:
         self._flip_columns = turn in (2, 3)
         part = part_axis(frames)
         self.part_axis = 1 - part if part is not None and self._swap else part
+        self.layout = Layout(self._swap, self._flip_rows, self._flip_columns)
 
     def read(self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
         """Frames ``start <= f < stop``, turned and flipped, cut to ``rows`` and ``columns``."""
@@ -176,16 +177,18 @@ class Oriented:
         return out
 
     def read_into(self, start: int, stop: int, rows: slice, columns: slice, out: npt.NDArray[Any]) -> None:
-        """Like :meth:`read`, into ``out``, where frames are turned to at once."""
-        if self._swap:
-            row_source, row_pick = _source(rows, self.shape[1], self._flip_rows)
-            column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
-            frames = self.frames.read(start, stop, column_source, row_source)
+        """Like :meth:`read`, into ``out``: at once where that is memory in the order of ``layout``."""
+        row_source, row_pick = _source(rows, self.shape[1], self._flip_rows)
+        column_source, column_pick = _source(columns, self.shape[2], self._flip_columns)
+        sources = (column_source, row_source) if self._swap else (row_source, column_source)
+        stored = self.layout.stored(out)
+        if stored.flags.c_contiguous and all(abs(pick.step or 1) == 1 for pick in (row_pick, column_pick)):
+            read_into(self.frames, start, stop, *sources, stored)
+        elif self._swap:
+            frames = self.frames.read(start, stop, *sources)
             _transpose(frames[:, column_pick, row_pick], out)
-        elif self._flip_rows or self._flip_columns:
-            out[...] = self.read(start, stop, rows, columns)
         else:
-            read_into(self.frames, start, stop, rows, columns, out)
+            out[...] = self.read(start, stop, rows, columns)
 
 
 def _transpose(frames: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
@@ -213,7 +216,7 @@ class Spread:
     def __init__(self, frames: Frames, absent: frozenset[int], n_frames: int) -> None:
         self.frames = frames
         self.absent = absent
-        self.part_axis = part_axis(frames)
+        self.part_axis, self.layout = part_axis(frames), layout_of(frames)
         self.shape = (n_frames, frames.shape[1], frames.shape[2])
         self.dtype: np.dtype[Any] = frames.dtype
         # How many frames there are before each, and in all.
@@ -259,7 +262,7 @@ class Slice:
             )
         self.frames = frames
         self.start = start
-        self.part_axis = part_axis(frames)
+        self.part_axis, self.layout = part_axis(frames), layout_of(frames)
         self.shape = (last - start, frames.shape[1], frames.shape[2])
         self.dtype: np.dtype[Any] = frames.dtype
         self.absent = frozenset(f - start for f in frames.absent if start <= f < last)

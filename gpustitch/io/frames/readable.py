@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.failures import is_lack
-from gpustitch.model import Frames, part_axis, read_into
+from gpustitch.model import Frames, layout_of, part_axis, read_into
 from gpustitch.model.runs import ranges_text
 
 
@@ -36,7 +36,7 @@ class Readable:
 
     def __init__(self, frames: Frames, *, skips: bool = False) -> None:
         self.frames = frames
-        self.part_axis = part_axis(frames)
+        self.part_axis, self.layout = part_axis(frames), layout_of(frames)
         self.shape = frames.shape
         self.dtype: np.dtype[Any] = frames.dtype
         self.absent = frozenset(frames.absent)

@@ -48,7 +48,7 @@ class OnDevice:
         frames = [math.prod(lane.window.shape[:2]) * lane.volume.dtype.itemsize for lane in lanes]
         rooms = 2 * sum(n * n_bytes for n, n_bytes in zip(batch, frames, strict=True))
         places = N_PLACES * PIECE_FRAMES * max((lane.raw_bytes for lane in lanes), default=0)
-        corrected = max(map(_corrected_bytes, lanes), default=0)
+        corrected = max((_corrected_bytes(lane) + PIECE_FRAMES * lane.turned_bytes for lane in lanes), default=0)
         tables = _TABLE_BYTES * len(lanes) * (band.shape[0] + band.shape[1])
         return rooms + places + corrected + tables + self._fused_bytes(band) + self._boxes_bytes(band)
 

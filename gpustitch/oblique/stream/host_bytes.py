@@ -1,4 +1,7 @@
-"""How many bytes of the host's memory what goes to a device takes, and what comes back, stated before a sweep."""
+"""How many bytes of the host's memory a sweep on a device takes, stated before it begins.
+
+That is what goes to the device and what comes back. Frames, fused ones and blocks lie on the device alone.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,42 @@ import numpy as np
 from gpustitch.array.feed import N_BUFFERS
 from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.oblique.deskew.tile import ObliqueTile
+from gpustitch.oblique.destripe.correction import working_bytes
 from gpustitch.oblique.stream.bands import part_axis_of
 from gpustitch.oblique.stream.emission import TOGETHER_BYTES, n_buffers
-from gpustitch.oblique.stream.intake import PIECE_FRAMES
+from gpustitch.oblique.stream.intake import PIECE_FRAMES, READ_FRAMES
 
 # Counts and tables on their way to a device or back.
 SMALL_BYTES = 1 << 16
+# Frames that other bands have left or need: read or fetched, made into one array, and copied to be sent.
+_KEPT_COPIES = 3
+
+
+def sent_bytes(
+    tiles: Sequence[PlacedVolume],
+    block_shape: ZYX,
+    dtype: np.dtype[np.generic],
+    factors: Sequence[ZYX],
+    n_workers: int,
+    band: Box,
+    whole: Box,
+) -> int:
+    """At most the memory of a band of the ``whole`` but for files: pinned, what threads read, and what bands leave.
+
+    Parameters
+    ----------
+    tiles, block_shape, dtype, factors, n_workers, band
+        As in :func:`pinned_bytes`.
+    whole
+        The mosaic.
+    """
+    volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
+    reading = max((working_bytes(None, v.frames, READ_FRAMES) for v in volumes), default=0)
+    kept = 0
+    if band != whole and part_axis_of(tiles) is None:
+        kept = max((math.prod(v.frames.shape[1:]) * np.dtype(v.dtype).itemsize for v in volumes), default=0)
+    pinned = pinned_bytes(tiles, block_shape, dtype, factors, n_workers, band)
+    return pinned + n_workers * reading + _KEPT_COPIES * PIECE_FRAMES * kept
 
 
 def pinned_bytes(

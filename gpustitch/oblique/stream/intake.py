@@ -17,7 +17,7 @@ Read = Callable[[], None]
 
 
 # Frames in a buffer, as many as a device corrects at a time, and of these what one thread reads.
-PIECE_FRAMES, _READ_FRAMES = DEVICE_GRAIN.frames, 4
+PIECE_FRAMES, READ_FRAMES = DEVICE_GRAIN.frames, 4
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Intake:
     def _begin(self) -> None:
         """Begin to read what is wanted next, if anything is, into the buffer that was used longest ago."""
         for lane, first, stop in self._wanted:
-            buffer = self._feed.take((stop - first, *lane.raw_shape), lane.raw_dtype)
-            parts = [(at, min(at + _READ_FRAMES, stop)) for at in range(first, stop, _READ_FRAMES)]
+            buffer = self._feed.take((stop - first, *lane.stored_shape), lane.raw_dtype)
+            parts = [(at, min(at + READ_FRAMES, stop)) for at in range(first, stop, READ_FRAMES)]
             jobs = [functools.partial(lane.read_raw, a, b, buffer.host[a - first : b - first]) for a, b in parts]
             self._begun.append(_Begun(lane, first, stop, buffer, [(job, self._pool.submit(job)) for job in jobs]))
             return

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gpustitch.array import Array, Device, empty, fetched, namespace, on, to_device, to_pageable
 from gpustitch.array.feed import Fed
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.model import Box, PlacedVolume, read_into
+from gpustitch.model import Box, PlacedVolume, layout_of, read_into
 from gpustitch.oblique.deskew.tile import ObliqueTile, windowed
 from gpustitch.oblique.flat.flatfield import N_SHARES
 from gpustitch.oblique.fuse.blend import Footprint
@@ -44,7 +44,7 @@ class Lane:
         self.taps = Taps.of(tile, footprint, band.start[0], drift)
         self.reach = self.taps.reach
         self.window = window_of(tile, band)
-        self._correction = volume.correction
+        self._correction, self._layout = volume.correction, layout_of(volume.frames)
         inside = inside_of(tile, band)
         columns, rows, _ = inside.slices()
         self._spool = spool
@@ -115,6 +115,17 @@ class Lane:
         return rows, columns
 
     @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Shape of frames as they lie where they are read from: rows and columns, or columns and rows."""
+        rows, columns = self.raw_shape
+        return (columns, rows) if self._layout.is_swapped else (rows, columns)
+
+    @property
+    def turned_bytes(self) -> int:
+        """Bytes of what a device turns of a frame; 0 where frames lie as they are given."""
+        return 0 if self._layout.is_upright else self.raw_bytes
+
+    @property
     def raw_dtype(self) -> np.dtype[Any]:
         """Type of pixels that are read."""
         return self.volume.frames.dtype.newbyteorder("=")
@@ -125,7 +136,11 @@ class Lane:
         return math.prod(self.raw_shape) * self.raw_dtype.itemsize
 
     def read_raw(self, start: int, stop: int, room: npt.NDArray[Any]) -> None:
-        """Read frames into ``room``, but for those in the spool; several threads may read different frames."""
+        """Read frames into ``room``, but for those in the spool; several threads may read different frames.
+
+        ``room`` has frames of ``stored_shape``: they come as they lie, and a device turns them.
+        """
+        room = self._layout.upright(room)
         for is_kept, first, end in self._runs(start, stop):
             if not is_kept:
                 read_into(self.volume.frames, first, end, *self._parts, room[first - start : end - start])
@@ -166,9 +181,13 @@ class Lane:
                         continue
                     n_read += end - first
                     part = slice(first - start, end - start)
-                    with piece.sent(part) as frames:
+                    host = self._layout.upright(piece.host[part])
+                    with piece.sent(part) as sent:
+                        frames = sent
+                        if not self._layout.is_upright:
+                            frames = namespace(sent).ascontiguousarray(self._layout.upright(sent))
                         # Where a device counts the pixels that are cut off, nothing waits for their number.
-                        self._put(frames, piece.host[part], first, self._target(first, end), counts)
+                        self._put(frames, host, first, self._target(first, end), counts)
             if counts is not None:
                 n_cut_off = fetched(counts)
         return n_read, 0 if n_cut_off is None else int(n_cut_off.sum())

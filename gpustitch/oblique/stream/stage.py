@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpustitch.array import CPU
 from gpustitch.errors import MosaicError, ParameterError
 from gpustitch.io.journal import Journal
 from gpustitch.io.partial import locked_folder
@@ -39,7 +40,7 @@ from gpustitch.oblique.stream.bands import Cut, Extents, cut_at, part_axis_of
 from gpustitch.oblique.stream.device_bytes import OnDevice
 from gpustitch.oblique.stream.emission import Target
 from gpustitch.oblique.stream.file import Spools
-from gpustitch.oblique.stream.host_bytes import pinned_bytes
+from gpustitch.oblique.stream.host_bytes import sent_bytes
 from gpustitch.oblique.stream.jobs import Runner, Sharing, sweep_units
 from gpustitch.oblique.stream.sheet import drift_of
 from gpustitch.oblique.stream.sweep import (
@@ -139,7 +140,7 @@ def plan(
     block_shape = (z, y * max(1, _BLOCK_ROWS // y), x * max(1, _BLOCK_WIDTH // x))
     check_block(block_shape, stitch.shape, stitch.dtype)
     stitch = replace(stitch, block_shape=block_shape)
-    cut = _within_device(cut or Cut(), stitch)
+    cut = cut or Cut()
     bands, file_bytes = _bands(stitch, slope, cut)
     is_apart = part_axis_of(stitch.mosaic.tiles) is not None
     kept = () if is_apart else tuple(kept_of(stitch.mosaic.tiles, bands))
@@ -273,22 +274,29 @@ def _bands(stitch: StitchPlan, slope: float, cut: Cut) -> tuple[tuple[Box, ...],
     whole, axis = Box.of_shape(stitch.shape), part_axis_of(stitch.mosaic.tiles)
     if axis is None:
         file_bytes = _file_bytes(stitch, slope, whole, cut)
-        if cut.most_bytes is None or _memory_of(stitch, slope, cut.piece, file_bytes)(whole) <= cut.most_bytes:
+        if _excess_of(stitch, slope, cut, file_bytes)(whole) <= 0:
             return (whole,), file_bytes
     along = 1 if axis is None else axis
     places = [*range(0, stitch.shape[along], _band_length(stitch, along)), stitch.shape[along]]
     file_bytes = _file_bytes(stitch, slope, _band(whole, along, places[0], places[1]), cut)
-    memory_of = _memory_of(stitch, slope, cut.piece, file_bytes)
+    excess = _excess_of(stitch, slope, cut if axis is None else replace(cut, most_bytes=0), file_bytes)
     left = Extents(stitch.mosaic.tiles, whole, stitch.dtype.itemsize).left_bytes if axis is None else _nothing
-    most_bytes = cut.most_bytes if axis is None and cut.most_bytes is not None else 0
-    found = cut_at(places, lambda start, stop: memory_of(_band(whole, along, start, stop)), left, most_bytes)
+    found = cut_at(places, lambda start, stop: excess(_band(whole, along, start, stop)), left, 0)
     return tuple(_band(whole, along, start, stop) for start, stop in found), file_bytes
 
 
-def _within_device(cut: Cut, stitch: StitchPlan) -> Cut:
-    """The cut, into bands for which the device's memory is enough too: a device holds most of what the host would."""
+def _excess_of(stitch: StitchPlan, slope: float, cut: Cut, file_bytes: int) -> Callable[[Box], int]:
+    """By how much a band takes more than it may, of the host's memory or of the device's; 0 or less if it does not.
+
+    Where not all fits on a device, it is taken to hold what a host without one would: that is counted faster.
+    """
+    limits = []
+    if cut.most_bytes is not None:
+        limits.append((_memory_of(stitch, slope, cut.piece, file_bytes), cut.most_bytes))
     most = stitch.device.memory_bytes if stitch.device.is_cuda else None
-    return cut if most is None else replace(cut, most_bytes=min(most, cut.most_bytes or most))
+    if most is not None and _on_device(stitch, slope, cut).bytes_of(Box.of_shape(stitch.shape)) > most:
+        limits.append((_memory_of(replace(stitch, device=CPU), slope, cut.piece, file_bytes), most))
+    return lambda band: max((memory_of(band) - most for memory_of, most in limits), default=0)
 
 
 def _check_device(stitch: StitchPlan, slope: float, cut: Cut, bands: Sequence[Box], n_units: int) -> None:
@@ -296,16 +304,19 @@ def _check_device(stitch: StitchPlan, slope: float, cut: Cut, bands: Sequence[Bo
     most = stitch.device.memory_bytes
     if not stitch.device.is_cuda or most is None:
         return
-    factors = level_factors(stitch.spacing, stitch.options.levels)
-    coarse = sum(1 / math.prod(factor) for factor in factors[1:])
-    drift = drift_of(slope, stitch.shape[0])
-    held = OnDevice(stitch.mosaic.tiles, drift, stitch.dtype, stitch.block_shape, cut.piece, coarse)
+    held = _on_device(stitch, slope, cut)
     needed = n_units * max(held.bytes_of(band) for band in bands)
     if needed > most:
         raise ParameterError(
             f"stitching takes {size_text(needed)} of the device's memory, and may take {size_text(most)}; allow more "
             "(`device_memory_bytes`), or stitch on `device` cpu"
         )
+
+
+def _on_device(stitch: StitchPlan, slope: float, cut: Cut) -> OnDevice:
+    coarse = sum(1 / math.prod(factor) for factor in level_factors(stitch.spacing, stitch.options.levels)[1:])
+    drift = drift_of(slope, stitch.shape[0])
+    return OnDevice(stitch.mosaic.tiles, drift, stitch.dtype, stitch.block_shape, cut.piece, coarse)
 
 
 def _nothing(_: int, __: int) -> int:
@@ -349,16 +360,20 @@ def _front_px(stitch: StitchPlan, slope: float, band: Box) -> tuple[float, float
 
 
 def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) -> Callable[[Box], int]:
-    """Bound on the bytes held by a band: frames, fused ones, blocks, and files that are begun."""
+    """Bound on the host's bytes held by a band: frames, fused ones, blocks, and files that are begun.
+
+    Of these a device holds all but the files; beside it the host has what goes there and comes back.
+    """
     options, itemsize, tiles = stitch.options, stitch.dtype.itemsize, stitch.mosaic.tiles
+    whole = Box.of_shape(stitch.shape)
     depth, _, width = stitch.block_shape
     n_fused = fused_frames(width + math.ceil(slope * (depth - 1)), piece)
     least = math.prod(min(b, n) for b, n in zip(stitch.block_shape, stitch.shape, strict=True)) * itemsize
     volumes = [tile.volume for tile in tiles if isinstance(tile.volume, ObliqueTile)]
     working = max((working_bytes(v.correction, v.frames, HOST_GRAIN.frames) for v in volumes), default=0)
-    extents = Extents(tiles, Box.of_shape(stitch.shape), itemsize)
+    extents = Extents(tiles, whole, itemsize)
     factors = level_factors(stitch.spacing, options.levels)
-    pinned = tiles, stitch.block_shape, stitch.dtype, factors, stitch.n_workers
+    beside = functools.partial(sent_bytes, tiles, stitch.block_shape, stitch.dtype, factors, stitch.n_workers)
     files = stitch.shape, options.chunk_shape, itemsize, factors, file_bytes
 
     @functools.cache
@@ -373,8 +388,9 @@ def _memory_of(stitch: StitchPlan, slope: float, piece: int, file_bytes: int) ->
         plane = band.shape[0] * band.shape[1] * itemsize
         lanes = 2 * (BATCH_FRAMES + math.ceil(slope) + 3) * min(extents.frame_bytes(band), 4 * plane)
         waiting = sum(max(straddling(axis, band.start[axis]), straddling(axis, band.stop[axis])) for axis in (0, 1))
-        blocks = pinned_bytes(*pinned, band) if stitch.device.is_cuda else stitch.n_workers * 3 * least
         written = (1 + len(options.beside)) * (IN_FLIGHT_BYTES + begun(*_front_px(stitch, slope, band)) + waiting)
-        return n_fused * plane + lanes + blocks + stitch.n_workers * working + written
+        if stitch.device.is_cuda:
+            return beside(band, whole) + written
+        return n_fused * plane + lanes + stitch.n_workers * (3 * least + working) + written
 
     return memory_bytes

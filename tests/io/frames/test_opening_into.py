@@ -55,6 +55,27 @@ def test_what_is_read_into_memory_is_what_is_read(kind, turn, flip, first, gaps,
     read_into(frames, start, stop, rows, slice(None), out)
     np.testing.assert_array_equal(out, expected)
     assert frames.unreadable.keys() <= {*range(9)} and bool(frames.unreadable) <= skips
+    # The same into memory in the order in which frames lie.
+    frames = layers(kind, turn, flip, first, gaps, skips)
+    room = np.full_like(frames.layout.stored(expected), 7, order="C")
+    read_into(frames, start, stop, rows, slice(None), frames.layout.upright(room))
+    np.testing.assert_array_equal(frames.layout.upright(room), expected)
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("flip", [False, True])
+def test_memory_in_the_order_of_the_layout_is_filled_without_turning(turn, flip, monkeypatch):
+    source, filled = Into((9, 7, 5)), []
+    frames = layers(lambda *_: source, turn, flip, 0, False, False)
+    expected = frames.read(2, 6, slice(1, 4))
+    room = np.zeros_like(frames.layout.stored(expected), order="C")
+    monkeypatch.setattr(source, "read_into", lambda *given: filled.append(given) or Into.read_into(source, *given))
+    read_into(frames, 2, 6, slice(1, 4), slice(None), frames.layout.upright(room))
+    ((*_, out),) = filled
+    assert out.flags.c_contiguous and np.shares_memory(out, room)
+    np.testing.assert_array_equal(frames.layout.upright(room), expected)
+    turned = np.rot90(source.values[2:6], turn, axes=(1, 2))
+    np.testing.assert_array_equal((turned[:, ::-1] if flip else turned)[:, 1:4], expected)
 
 
 @pytest.mark.parametrize("make", [Slice, lambda frames: Spread(frames, frozenset(), 9)])

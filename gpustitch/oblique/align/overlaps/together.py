@@ -44,12 +44,17 @@ def walked_together(
     return [_summit(row) for row in found]
 
 
+def sent_type(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """The type in which voxels of these types go up together."""
+    names = {dtype.name for dtype in dtypes}
+    return np.dtype(names.pop() if len(names) == 1 and names <= {*_SMALL} else "float32")
+
+
 class _Packed:
     """Shapes and starts of arrays, weights, and voxels in one piece of pinned memory, to be sent at once."""
 
     def __init__(self, arrays: Sequence[Placed], weights: Sequence[npt.NDArray[np.float32]]) -> None:
-        dtypes = {a.voxels.dtype.name for a in arrays}
-        self._dtype = np.dtype(dtypes.pop() if len(dtypes) == 1 and dtypes <= {*_SMALL} else "float32")
+        self._dtype = sent_type([a.voxels.dtype for a in arrays])
         self._shape = len(arrays), max(a.voxels.size for a in arrays)
         self._weights = [w.size for w in weights]
         n_bytes = sum(self._sizes())

@@ -18,7 +18,7 @@ from gpustitch.model import ZYX, Box, Match, Volume
 from gpustitch.model.arrays import HostArray, Integers
 from gpustitch.oblique.align.ascend import Summit, ascend, peaks_of_correlation
 from gpustitch.oblique.align.overlaps.device_bytes import smooth_and_climb_bytes
-from gpustitch.oblique.align.overlaps.together import Placed, walked_together
+from gpustitch.oblique.align.overlaps.together import Placed, sent_type, walked_together
 from gpustitch.oblique.align.points import Centres, Overlap, are_covered
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
@@ -138,8 +138,7 @@ def _of_batch(n_points: int, windows: Windows, dtypes: Sequence[np.dtype[Any]], 
     ]
     if not workers.device.is_cuda:
         return max(_LEAST_BATCH, min(-(-n_points // workers.n), _BATCH_VOXELS // math.prod(sides)))
-    dtype = dtypes[0] if len(set(dtypes)) == 1 else np.dtype(np.float32)
-    voxels, places = Shaped((2, math.prod(sides)), dtype), Shaped((2, 6), np.dtype(np.int64))
+    voxels, places = Shaped((2, math.prod(sides)), sent_type(dtypes)), Shaped((2, 6), np.dtype(np.int64))
     one = voxels.nbytes + places.nbytes + smooth_and_climb_bytes(voxels, places, (), windows.shape)
     memory = workers.device.memory_bytes
     most = _BATCH_BYTES if memory is None else min(_BATCH_BYTES, memory // 2)
