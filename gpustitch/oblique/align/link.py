@@ -58,7 +58,8 @@ class LinkCount:
 
     ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
     ``moved_px`` (z, y, x) is how far objects that stand out lie from where what is between them has them;
-    ``by_objects_alone`` says that nothing between them tells.
+    ``by_objects_alone`` says that nothing between them tells. ``bend_px`` (z, y, x) is by how much the offset changes
+    from end to end of the overlap, None if it is not seen to.
     """
 
     sampled: int = 0
@@ -68,6 +69,7 @@ class LinkCount:
     elsewhere: int = 0
     moved_px: PxZYX | None = None
     by_objects_alone: bool = False
+    bend_px: PxZYX | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,8 @@ class _Linking:
         found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
-        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=self._elsewhere(others, windows.shape))
+        elsewhere = self._elsewhere(others, windows.shape)
+        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere, bend_px=found.bend_px)
         is_narrow = windows.shape != self._windows().shape
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow

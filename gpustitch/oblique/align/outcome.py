@@ -189,20 +189,7 @@ def warnings_of(
     if len(islands) > 1:
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
-    torn = torn_links(placement, counts or {})
-    if torn:
-        links = [f"{fixed} - {moving} ({n} of {of})" for (fixed, moving), (n, of) in torn.items()]
-        yield (
-            f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
-            f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
-        )
-    moved = moved_objects_um(counts or {}, spacing)
-    if moved:
-        links = [f"{fixed} - {moving} ({max(map(abs, um)):.0f} um)" for (fixed, moving), um in moved.items()]
-        yield (
-            f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
-            f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
-        )
+    yield from _misfits(placement, spacing, counts or {})
     off_um = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
     usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
     if max(off_um) > _IMPLAUSIBLE * usual_um:
@@ -221,6 +208,31 @@ def warnings_of(
         )
 
 
+def _misfits(placement: Placement, spacing: Spacing, counts: Mapping[tuple[str, str], LinkCount]) -> Iterator[str]:
+    """Overlaps of which not all fits together."""
+    torn = torn_links(placement, counts)
+    if torn:
+        links = [f"{fixed} - {moving} ({n} of {of})" for (fixed, moving), (n, of) in torn.items()]
+        yield (
+            f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
+            f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
+        )
+    moved = moved_objects_um(counts, spacing)
+    if moved:
+        links = [f"{fixed} - {moving} ({max(map(abs, um)):.0f} um)" for (fixed, moving), um in moved.items()]
+        yield (
+            f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
+            f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
+        )
+    bent = bent_links(placement, counts)
+    if bent:
+        links = [f"{fixed} - {moving} ({px:.1f})" for (fixed, moving), px in bent.items()]
+        yield (
+            f"in {len(links)} overlaps tiles are stretched or turned against each other, by so many voxels from end to "
+            f"end: {_named(links)}. Tiles are moved only. Stage speed, magnification or camera may have changed"
+        )
+
+
 def torn_links(
     placement: Placement, counts: Mapping[tuple[str, str], LinkCount]
 ) -> dict[tuple[str, str], tuple[int, int]]:
@@ -232,6 +244,13 @@ def torn_links(
         for pair, of in found.items()
         if of.elsewhere >= _TORN_LEAST and of.elsewhere > _TORN * (of.agreeing + of.elsewhere)
     }
+
+
+def bent_links(placement: Placement, counts: Mapping[tuple[str, str], LinkCount]) -> dict[tuple[str, str], float]:
+    """Accepted links whose offset changes from end to end of the overlap, and by how many voxels."""
+    found = ((k.fixed, k.moving) for k in placement.links if not k.reason)
+    bends = {pair: counts[pair].bend_px for pair in found if pair in counts}
+    return {pair: max(px) for pair, px in bends.items() if px is not None}
 
 
 def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spacing) -> dict[tuple[str, str], UmXYZ]:

@@ -252,6 +252,18 @@ def test_overlaps_with_parts_elsewhere_are_told(agreeing: int, elsewhere: int, i
     assert "0 - 1 (" not in said and "0 - 2 (" not in said
 
 
+def test_overlaps_that_are_stretched_are_told_if_their_links_count() -> None:
+    placed = placement(3, {(0, 1): "", (1, 2): "", (0, 2): "no"})
+    counts = {
+        ("0", "1"): LinkCount(agreeing=20),
+        ("1", "2"): LinkCount(agreeing=20, bend_px=(0.0, 0.4, 1.25)),
+        ("0", "2"): LinkCount(bend_px=(3.0, 0.0, 0.0)),
+    }
+    said = [text for text in warnings_of(placed, SPACING, placed.origin_px, counts) if "stretched" in text]
+    assert len(said) == 1 and "in 1 overlaps" in said[0] and "1 - 2 (1.2)" in said[0]
+    assert not any("stretched" in text for text in warnings_of(placed, SPACING, placed.origin_px))
+
+
 def placed_off(off_um: np.ndarray, n_rows: int = 3) -> tuple[Placement, dict[str, tuple[float, float, float]]]:
     """Tiles of a grid that lie ``off_um`` (n, 3) from where the stage puts them, linked to their neighbours."""
     places = np.array([(0, y, x) for y in range(n_rows) for x in range(3)])

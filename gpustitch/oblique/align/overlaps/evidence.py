@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.model.arrays import Floats, PxZYX
+from gpustitch.oblique.align.overlaps.bending import bend
 
 # Windows that correlate by r weigh r^2 / (1 - r^2 + this): near 1, other errors than noise remain.
 _PERFECT = 0.01
@@ -31,7 +32,8 @@ class Evidence:
     """The offset (z, y, x) that windows agree on, voxels.
 
     ``scatter_px`` is their standard deviation, ``sigma_px`` the standard error of the offset. ``agrees`` says which of
-    the windows agree, ``n_independent`` how many that share no voxel would say as much.
+    the windows agree, ``n_independent`` how many that share no voxel would say as much. ``bend_px`` (z, y, x) is by how
+    much the offsets change from end to end of the overlap, None if that is not sure.
     """
 
     offset_px: PxZYX
@@ -39,6 +41,7 @@ class Evidence:
     sigma_px: PxZYX
     agrees: npt.NDArray[np.bool_]
     n_independent: float
+    bend_px: PxZYX | None = None
 
 
 def weigh(
@@ -90,7 +93,9 @@ def weigh(
         square = (of_all * off**2).sum(axis=0) / of_all.sum(axis=0)
     variance = (_EXPECTED_WEIGHT * (on_axis * expected).sum(axis=0) + n * square) / (_EXPECTED_WEIGHT + n - 1)
     sigma = np.sqrt(variance / n + _SYSTEMATIC_PX**2)
-    return Evidence(_triple(offset), _triple(scatter), _triple(sigma), agrees, float(n.min()))
+    of = np.flatnonzero(agrees)
+    bent = bend(offsets[of], on_axis[of], expected[of], centres[of], share[np.ix_(of, of)], np.asarray(window_px))
+    return Evidence(_triple(offset), _triple(scatter), _triple(sigma), agrees, float(n.min()), bent)
 
 
 def _share(centres: Floats, size: Floats) -> Floats:
