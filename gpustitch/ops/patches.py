@@ -18,7 +18,7 @@ _MOST_PX, _LEAST_PX = 128, 4
 # Pixels that are averaged then, at most.
 _AVERAGED = 4
 # Of a long series so many groups of so many planes in a row are compared: planes between tell little more.
-_GROUPS, _OF_GROUP = 30, 5
+_GROUPS, _OF_GROUP = 20, 5
 # Least part of a patch that must be used in both planes.
 _LEAST_USED = 0.5
 # Rounding.
