@@ -18,7 +18,7 @@ _MOST_PX, _LEAST_PX = 128, 4
 # Pixels that are averaged then, at most.
 _AVERAGED = 4
 # Of a long series so many groups of so many planes in a row are compared: planes between tell little more.
-_GROUPS, _OF_GROUP = 30, 5
+_GROUPS, _OF_GROUP = 20, 5
 # Least part of a patch that must be used in both planes.
 _LEAST_USED = 0.5
 # Rounding.
@@ -57,7 +57,7 @@ class PatchSimilarities:
 
 @dataclass(frozen=True)
 class _Patches:
-    """Patches of a plane, (SIDE, rows, SIDE, columns), their sums of squares, and which pixels are used: None for all.
+    """Patches of a plane (SIDE * SIDE, pixels), their sums of squares, and which pixels are used: None for all.
 
     Pixels that are not used are 0.
     """
@@ -141,22 +141,18 @@ def detail(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """
     fine = plane
     for distance in _FINE:
-        fine = _averaged(fine, distance)
-    coarse = _averaged(fine, _COARSE)
-    inner: npt.NDArray[np.float32] = fine[_COARSE:-_COARSE, _COARSE:-_COARSE] - coarse
+        fine = _pairs(_pairs(fine, distance), distance)
+    coarse = _pairs(_pairs(fine, _COARSE), _COARSE)
+    inner = fine[_COARSE:-_COARSE, _COARSE:-_COARSE] * np.float32(16)
+    inner -= coarse
+    inner *= np.float32(16.0 ** -(len(_FINE) + 1))
     return inner
 
 
-def _averaged(plane: npt.NDArray[np.float32], distance: int) -> npt.NDArray[np.float32]:
-    """Each pixel with two others, a distance before and after it, weighed 1 2 1, along both axes."""
-    two = 2 * distance
-    rows = plane[two:] + plane[:-two]
-    rows *= np.float32(0.5)
-    rows += plane[distance:-distance]
-    found: npt.NDArray[np.float32] = rows[:, two:] + rows[:, :-two]
-    found *= np.float32(0.5)
-    found += rows[:, distance:-distance]
-    found *= np.float32(0.25)
+def _pairs(plane: npt.NDArray[np.float32], distance: int) -> npt.NDArray[np.float32]:
+    """Each pixel and the one a distance after it, along both axes: the sums of four."""
+    rows = plane[distance:] + plane[:-distance]
+    found: npt.NDArray[np.float32] = rows[:, distance:] + rows[:, :-distance]
     return found
 
 
@@ -179,8 +175,9 @@ def _factor(shape: tuple[int, ...]) -> int:
 def _in_patches(plane: npt.NDArray[np.float32]) -> _Patches:
     """Patches; what does not divide is left out at the end."""
     rows, columns = (length // SIDE for length in plane.shape)
-    values = np.ascontiguousarray(plane[: SIDE * rows, : SIDE * columns]).reshape(SIDE, rows, SIDE, columns)
-    squares = _summed(values * values)
+    parts = plane[: SIDE * rows, : SIDE * columns].reshape(SIDE, rows, SIDE, columns).swapaxes(1, 2)
+    values = parts.reshape(SIDE * SIDE, rows * columns)
+    squares = _summed(values, values)
     if np.isfinite(squares).all():
         return _Patches(values, squares)
     used = np.isfinite(values)
@@ -189,20 +186,21 @@ def _in_patches(plane: npt.NDArray[np.float32]) -> _Patches:
 
 def _correlation(before: _Patches, after: _Patches) -> Floats:
     """Correlation (SIDE, SIDE) of patches over the pixels used in both; details have no mean worth taking out."""
-    product = _summed(before.values * after.values)
+    product = _summed(before.values, after.values)
     if before.used is None and after.used is None:
         squares = before.squares * after.squares
         enough = squares > 0
     else:
         masks = [of.used if of.used is not None else np.ones(of.values.shape, bool) for of in (before, after)]
-        squares = _summed(before.values**2 * masks[1]) * _summed(after.values**2 * masks[0])
-        enough = (squares > 0) & ((masks[0] & masks[1]).mean(axis=(1, 3)) >= _LEAST_USED)
+        weights = [mask.astype(np.float32) for mask in masks]
+        squares = _summed(before.values**2, weights[1]) * _summed(after.values**2, weights[0])
+        enough = (squares > 0) & ((masks[0] & masks[1]).mean(axis=1) >= _LEAST_USED)
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Floats = np.where(enough, product / np.sqrt(squares), np.nan)
-    return found
+    return found.reshape(SIDE, SIDE)
 
 
-def _summed(values: npt.NDArray[np.float32]) -> Floats:
-    """Sums of patches (SIDE, SIDE)."""
-    summed: Floats = values.sum(axis=3).sum(axis=1, dtype=np.float64)
+def _summed(one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]) -> Floats:
+    """Sums of products of patches (SIDE * SIDE,): not of a matrix product, whose rounding differs between libraries."""
+    summed: Floats = np.einsum("pk,pk->p", one, two, optimize=False).astype(np.float64)
     return summed

@@ -88,7 +88,9 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     stated = placed.T @ times(placed)
     larger = np.where(2 * n >= LONG * np.arange(2, count + 2), LONG_ERROR, 1.0)
     error = stated * larger[:, None] * larger
-    gain = np.linalg.solve(expected + error, expected).T
+    gain = np.linalg.solve(expected + stated, expected).T
+    rest = np.eye(count) - gain
+    left = rest @ expected @ rest.T + gain @ error @ gain.T
     height = -centre * (waves.T @ np.arange(n))
     doubtful = np.zeros(n)
     slow = min(max(2 * n // SLOW - 1, 1), count)
@@ -98,7 +100,7 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     return Held(
         positions + placed @ (gain @ height - height),
         ((placed @ (error - stated)) * placed).sum(axis=1),
-        ((placed @ (error - gain @ error)) * placed).sum(axis=1),
+        ((placed @ (error - left)) * placed).sum(axis=1),
         np.sqrt(((placed @ expected) * placed).sum(axis=1)),
         doubtful,
     )

@@ -49,7 +49,7 @@ _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
 _LEAST_SHARED, _MOST_FINE, _LEAST_PART = 0.5, 0.25, 0.03
 # Stripes: least part of a plane's variance, and least correlation of its halves. Measured: .04 and .57 at most in
 # textures along one direction alike, .07 and .26 in others; .17 and .8 where curtains have half of their contrast.
-_LEAST_STRIPES, _LEAST_THROUGH = 0.08, 0.65
+LEAST_STRIPES, LEAST_THROUGH = 0.08, 0.65
 # Longest side, in Gaussians, of a plane whose coarse part is light rather than tissue; least and greatest reach.
 _SIGMAS, _LEAST_REACH_PX, _PART_OF_SIDE = 16, 8, 8
 
@@ -195,7 +195,7 @@ def judged(pairs: list[PairLook]) -> Looked:
 
 def _stripes(pairs: list[PairLook]) -> Stripes:
     part, alike = np.median([pair.stripes for pair in pairs], axis=0).T
-    along = (part > _LEAST_STRIPES) & (alike > _LEAST_THROUGH)
+    along = (part > LEAST_STRIPES) & (alike > LEAST_THROUGH)
     if along.all():
         return "both"
     return "columns" if along[0] else "rows" if along[1] else "none"

@@ -250,7 +250,8 @@ def steady_apart(positions: Floats, order: Integers) -> float:
     if len(positions) <= STRETCH:
         return 0.0
     trend = np.log(_steady(np.diff(positions[order])))
-    seen = Seen(positions, *np.ones((2, len(positions))), float("nan"))
+    one = np.ones(len(positions))
+    seen = Seen(positions, one, 0 * one, float("nan"))
     without = _less(seen, order, trend - trend.mean()).positions
     return float(np.sqrt(np.mean((linear(without, positions) - positions) ** 2)))
 

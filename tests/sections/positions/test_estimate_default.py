@@ -76,8 +76,11 @@ def test_error_in_sections(name, most):
 
 
 def test_uncertainty_covers_the_truth():
-    """90 % intervals, over all series with one curve: from 80 % to 97 % of sections on average."""
-    inside = []
+    """90 % intervals, over all series with one curve: at least 85 % of sections on average, and not for being long.
+
+    The series are few draws of two textures: what intervals cover in many is measured by bench_zspacing_model.
+    """
+    inside, lengths = [], []
     for name in CASES:
         if "nonstat" in name or "tiny" in name or "exactdup" in name or "noreorder" in name:
             continue
@@ -86,7 +89,9 @@ def test_uncertainty_covers_the_truth():
         error = np.abs(slope * result.positions + offset - case.truth)
         known = np.isfinite(result.uncertainty)
         inside.append(np.mean(error[known] < 1.645 * slope * result.uncertainty[known]))
-    assert 0.8 < np.mean(inside) < 0.97
+        lengths.append(1.645 * slope * np.median(result.uncertainty[known]) / np.sqrt(np.mean(error**2)))
+    assert np.mean(inside) > 0.85
+    assert 1 < np.median(lengths) < 3
 
 
 def test_swapped_sections_are_put_in_order_and_others_stay():

@@ -10,7 +10,7 @@ import pytest
 from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
-from gpustitch.sections.positions.waves import held_waves
+from gpustitch.sections.positions.waves import LONG, LONG_ERROR, held_waves
 from gpustitch.sections.similarity.banded import banded_correlation
 from tests.sections.positions.zspacing_golden import rms_error
 
@@ -102,3 +102,16 @@ def test_waves_without_evidence_are_held_back_and_others_stay():
     assert rms_error(vague.positions, np.arange(200)) < 0.5 * rms_error(truth, np.arange(200))
     assert (vague.less > 0).all()
     assert not vague.doubtful.any()
+
+
+def test_long_waves_are_stated_to_err_more_than_the_covariance_says():
+    rng = np.random.default_rng(6)
+    truth = np.concatenate([[0], np.cumsum(rng.uniform(0.5, 1.5, 199))])
+    order = np.arange(200)
+    held = held_waves(truth, order, lambda columns: 1e-4 * columns)
+    # Held or not, the error of waves that are certain is stated in full.
+    assert (held.more > 0).all()
+    np.testing.assert_allclose(held.less, 0, atol=0.05 * held.more.max())
+    count = 2 * 200 // LONG - 1  # half waves from the second one on
+    assert held.more.sum() == pytest.approx(1e-4 * (LONG_ERROR**2 - 1) * count)
+    assert not held_waves(truth[:5], order[:5], lambda columns: 1e-4 * columns).more.any()

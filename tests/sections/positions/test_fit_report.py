@@ -25,14 +25,57 @@ def test_nothing_is_told_of_a_series_that_follows_one_curve():
     spacing = np.random.default_rng(1).uniform(0.5, 1.5, 80)
     found, text = told_of(textured(spacing, 1)[1])
     assert text == ""
-    assert len(fit_lines(found)) == 1
+    lines = fit_lines(found)
+    assert len(lines) == 2
     assert found.relative_misfit < 0.03
+    assert found.solutions_apart == 0
+    assert f"sections would lie {found.if_texture:.2g} elsewhere" in lines[1]
+    assert fit_record(found)["if_texture_sections"] == found.if_texture > 0
 
 
 @pytest.mark.parametrize(("pair_error", "offset"), [(0.1, 0), (0, 0.25)])
 def test_similarities_that_scatter_much_are_told(pair_error, offset):
     found, text = told_of(contradictory(2, pair_error, offset, 20, n=80)[1])
     assert f"scatter by {found.relative_misfit:.2g} about one curve" in text
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_one_of_several_solutions_is_said_to_be_one(seed):
+    matrix = contradictory(seed, 0.1, 0, 20, n=100)[1]
+    found, _ = told_of(matrix)
+    assert f"another one is {found.solutions_apart:.2g} sections off" in "".join(fit_lines(found))
+    assert fit_record(found)["solutions_apart_sections"] == found.solutions_apart > 0.5
+    # As another host or device rounds: farther off than their rounding, within what is stated.
+    rng = np.random.default_rng(seed)
+    error = 1e-6 * rng.standard_normal(matrix.shape)
+    other = estimate_positions(matrix * (1 + error + error.T))
+    apart = np.abs(other.positions - found.positions)
+    assert np.mean(apart < 2 * np.hypot(found.uncertainty, other.uncertainty)) > 0.9
+    assert np.median(found.uncertainty) > 0.8 * found.solutions_apart
+
+
+def test_series_of_one_solution_are_not_said_to_have_several():
+    matrix = contradictory(1, 0.05, 0, 20, n=120)[1]
+    found, _ = told_of(matrix)
+    assert found.relative_misfit > 0.04 and found.solutions_apart == 0
+    rng = np.random.default_rng(0)
+    error = 3e-7 * rng.standard_normal(matrix.shape)
+    other = estimate_positions(matrix * (1 + error + error.T))
+    assert np.abs(other.positions - found.positions).max() < 0.3 * np.median(found.uncertainty)
+
+
+def test_texture_that_nothing_shows_moves_positions_as_is_said():
+    """A steady change of texture, seen as one of thickness: hidden where spacings scatter as much."""
+    rng = np.random.default_rng(4)
+    spacing = rng.uniform(0.4, 1.6, 120)
+    truth, _ = textured(spacing, 4)
+    finer = np.geomspace(0.85, 1.18, 120)  # similarity falls faster, as if spacings were wider
+    found = estimate_positions(textured(spacing * finer, 4)[1])
+    assert not found.undecided and found.assumed == "thickness"
+    design = np.stack([found.positions, np.ones(120)], axis=1)
+    error = design @ np.linalg.lstsq(design, truth, rcond=None)[0] - truth
+    assert 0.4 < np.sqrt(np.mean(error**2)) / found.if_texture < 2
+    assert estimate_positions(textured(steady(100, 1.9, 3), 3)[1]).if_texture == 0
 
 
 def test_stretches_that_differ_beyond_belief_are_told_unless_thickness_is_assumed():

@@ -79,3 +79,11 @@ def shaded(planes, seed, strength):
     rows, columns = (np.linspace(-1.7, 1.7, n) for n in planes.shape[1:])
     light = rng.normal(0, strength, (2, len(planes), 1, 1))
     return (planes + light[0] * rows[:, None] + light[1] * columns).astype(np.float32)
+
+
+def curtained(planes, seed, strength, along=1):
+    """Each plane with stripes along its columns (1) or rows (0), which change slowly from plane to plane."""
+    drawn = np.random.default_rng(seed).standard_normal((len(planes), planes.shape[along + 1]))
+    stripes = ndimage.gaussian_filter1d(drawn, 4, axis=0)
+    stripes = strength * stripes / stripes.std()
+    return (planes + np.expand_dims(stripes, 2 - along)).astype(np.float32)

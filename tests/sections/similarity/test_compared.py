@@ -20,7 +20,7 @@ from gpustitch.sections.similarity.options import SimilarityOptions
 from gpustitch.sections.similarity.prepare import Preparation, without_no_data
 from gpustitch.sections.similarity.stage import plan, run
 from tests.cuda_cpu import shim
-from tests.sections.similarity.drawn_series import bordered, jittered, series, shaded
+from tests.sections.similarity.drawn_series import bordered, curtained, jittered, series, shaded
 
 pytestmark = pytest.mark.long
 
@@ -73,6 +73,24 @@ def test_what_spoils_planes_is_found_mended_and_told(still, spoil, option, said)
     errors = [np.nanstd(values - sound) for values in (found.half_strip[:, 1], spoilt)]
     assert errors[0] < 0.4 * errors[1]
     assert found.record["compared"] == {**vars(found.prepared), "planes_with_no_data": len(found.without)}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_curtains_are_found_taken_away_and_told(still, dtype):
+    planes = curtained(still, 1, 1.0)
+    if dtype == "uint8":
+        planes = (planes * 25 + 128).clip(0, 255).astype(np.uint8)
+    found, lines = compared(planes)
+    assert found.prepared == Preparation("auto", stripes="columns") and found.patches is None
+    assert len(lines) == 1 and "stripes run through the planes along columns" in lines[0] and "`high_pass`" in lines[0]
+    assert found.record["compared"]["stripes"] == "columns"
+    spoilt, sound = compared(planes, **OFF)[0].half_strip, compared(still, **OFF)[0].half_strip
+    errors = [np.nanmean(np.abs(strip - sound)) for strip in (found.half_strip, spoilt)]
+    assert errors[0] < 0.2 * errors[1]
+    for changed in ({"chunk": 7}, {"n_workers": 1}):
+        np.testing.assert_allclose(compared(planes, **changed)[0].half_strip, found.half_strip, atol=1e-12)
+    # A high pass that was asked for is all that is done.
+    assert compared(planes, high_pass=9.0)[0].prepared.stripes == "none"
 
 
 def test_chunks_and_workers_do_not_matter(still):
@@ -153,6 +171,15 @@ def test_planes_without_areas_keep_their_type():
     found, has_some = without_no_data(planes, "auto")
     assert found.dtype == np.float32 and has_some.tolist() == [False, True]
     assert np.isnan(found[1, :, :3]).all() and np.isfinite(found).sum() == 2 * 64 - 24
+
+
+def test_stripes_go_on_a_device(still):
+    planes = curtained(still[:14], 7, 1.0)
+    expected, _ = compared(planes)
+    with shim.installed():
+        found, _ = compared(planes, device=Device(0, "cuda:0: emulated", 1 << 30))
+    assert found.prepared.stripes == "columns"
+    np.testing.assert_allclose(found.half_strip, expected.half_strip, atol=1e-3)
 
 
 def test_runs_on_a_device(still):

@@ -1,4 +1,4 @@
-"""Planes less what is coarse in them."""
+"""Planes less what is coarse in them, and less stripes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.sections.similarity.high_pass import less_gaussian
-from tests.sections.similarity.drawn_series import texture
+from gpustitch.sections.similarity.high_pass import less_gaussian, less_stripes, striped_part
+from tests.sections.similarity.drawn_series import curtained, texture
 
 
 def test_small_gaussians_are_exact_over_used_pixels():
@@ -42,3 +42,28 @@ def test_a_gradient_goes_and_texture_stays():
     inside = (slice(20, -20), slice(20, -20))  # a Gaussian of a slope is that slope, but for the edge
     found = less_gaussian(fine + slope, 8)
     assert np.corrcoef(found[inside].ravel(), fine[inside].ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(("stripes", "along"), [("columns", 1), ("rows", 0)])
+def test_stripes_go_and_texture_stays(stripes, along):
+    fine = texture(3, (128, 160), 1.5)
+    plane = curtained(fine[None], 1, 1.0, along)[0]
+    plane[:20, :30] = np.nan
+    part, alike = striped_part(plane)[1 - along]
+    assert part == pytest.approx(0.5, abs=0.15) and alike > 0.8
+    assert striped_part(plane)[along, 0] < 0.03
+    found = less_stripes(plane, stripes)
+    used = np.isfinite(plane)
+    np.testing.assert_array_equal(np.isfinite(found), used)
+    assert np.corrcoef(found[used], fine[used])[0, 1] > 0.97
+    assert np.abs(np.nanmean(found, axis=1 - along)).max() < 1e-6
+    np.testing.assert_array_equal(less_stripes(plane, "none"), plane)
+    both = less_stripes(curtained(plane[None], 2, 1.0, 1 - along)[0], "both")
+    assert np.corrcoef(both[used], fine[used])[0, 1] > 0.95
+
+
+def test_light_and_empty_planes_are_no_stripes():
+    slope = np.linspace(-3, 3, 100, dtype=np.float32)
+    for plane in (texture(4, (80, 100)) + slope, np.full((20, 30), np.nan, np.float32), np.ones((20, 30), np.float32)):
+        part, alike = striped_part(plane).T
+        assert (part < 0.02).all() and (alike <= 1).all()

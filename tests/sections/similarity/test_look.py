@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import affine_transform, shift
+from scipy.ndimage import affine_transform, gaussian_filter, shift
 
 from gpustitch.array import Device, on, to_device
 from gpustitch.sections.similarity.look import DEGREES, LEAST_PAIRS, NEXT, Looked, judged, look, reach_px
 from tests.cuda_cpu import shim
-from tests.sections.similarity.drawn_series import jittered, series, shaded, turned
+from tests.sections.similarity.drawn_series import curtained, jittered, series, shaded, turned
 
 pytestmark = pytest.mark.long
 
@@ -51,6 +51,21 @@ def test_shifts_are_told_from_chance(still, px):
     assert found.is_off and found.degree == 0
     # Neighbours are sqrt(2) as far off along each axis; a distance's median is 1.18 times that.
     assert found.off_px == pytest.approx(1.18 * np.sqrt(2) * px, rel=0.5)
+
+
+@pytest.mark.parametrize("strength", [0.6, 1, 2])
+def test_curtains_are_told_from_tissue(still, strength):
+    assert judged(seen(curtained(still, 3, strength))).stripes == "columns"
+    assert judged(seen(curtained(still, 3, strength, 0))).stripes == "rows"
+    assert judged(seen(curtained(curtained(still, 3, strength), 4, strength, 0))).stripes == "both"
+
+
+def test_structures_along_one_direction_are_no_curtains():
+    rng = np.random.default_rng(5)
+    for seed in range(2):
+        drawn = gaussian_filter(np.random.default_rng(seed).standard_normal((120, *SHAPE)), (3, 9, 1.5), mode="wrap")
+        planes = (drawn / drawn.std() + 0.2 * rng.standard_normal(drawn.shape)).astype(np.float32)
+        assert judged(seen(planes)).stripes == "none"
 
 
 def test_turns_are_told_from_shifts(still):

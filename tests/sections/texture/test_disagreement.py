@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from bench.patch_series import moving_border, patches_of
 from gpustitch.ops.patches import PatchSimilarities, taken_planes
 from gpustitch.sections.texture.disagreement import disagreement
 from gpustitch.sections.texture.trend import CHANCE_OF_PARTS
-from tests.sections.texture.patch_series import moving_border, patches_of
 
 
 def spaced(seed, n=120):

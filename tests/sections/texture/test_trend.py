@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from bench.bench_zspacing_model import contradictory, sorts, steady, textured, waves
+from bench.bench_zspacing_texture import sorts as texture_sorts
+from bench.patch_series import moving_border, patches_of
 from gpustitch.errors import ParameterError
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import band_of
@@ -15,7 +17,6 @@ from gpustitch.sections.positions.state import Problem
 from gpustitch.sections.texture.disagreement import Disagreement
 from gpustitch.sections.texture.trend import less_texture, less_unshared, taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
-from tests.sections.texture.patch_series import moving_border, patches_of
 
 pytestmark = pytest.mark.long
 
@@ -121,6 +122,11 @@ def test_moves_that_do_not_become_smaller_are_told_from_those_that_do(moves, set
 
 @pytest.mark.parametrize("sort", list(sorts()), ids=lambda sort: sort.name)
 def test_constants_part_the_sorts_of_series_as_they_did_when_chosen(sort):
+    assert sort.row(range(100, 102))["holds"], sort.row(range(100, 102))
+
+
+@pytest.mark.parametrize("sort", list(texture_sorts()), ids=lambda sort: sort.name)
+def test_constants_of_texture_part_the_sorts_as_they_did_when_chosen(sort):
     assert sort.row(range(100, 102))["holds"], sort.row(range(100, 102))
 
 
