@@ -36,11 +36,34 @@ _MOST_GAIN = 0.4
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
 # Lines are followed along the rows without what is wider than this level's periods.
 _NARROW_LEVEL = 4
-# Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors; beside levels
-# that count, fewer will do.
-_SURE, _LIKELY = 2.0, 1.0
+# Rows of fewer windows side by side hold too little tissue for its mean to be told well.
+_FEW_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How stripes are doubted.
+
+    Attributes
+    ----------
+    sure
+        Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
+    likely
+        Beside levels that count, so many will do.
+    power
+        Of the part of a row's mean that is stripes: what is taken of it. 1 leaves the least error (Wiener), 0 the least
+        of the stripes, which are seen sooner than tissue that is missed.
+    """
+
+    sure: float
+    likely: float
+    power: float
+
+
+_SIDE_BY_SIDE = Doubt(2.0, 1.0, 1 / 2)
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
-_SURE_OF_FAR = 3.0
+_FAR = Doubt(3.0, 1.0, 1 / 2)
+_NARROW = Doubt(3.0, 2.0, 3 / 4)
 
 
 @dataclass(frozen=True)
@@ -48,8 +71,7 @@ class Likeness:
     """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
 
     ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``taken`` is the mean
-    square of what a robust mean of each row takes: stripes, and tissue by chance. Stripes are ``sure`` beyond so many
-    standard errors.
+    square of what a robust mean of each row takes: stripes, and tissue by chance.
     """
 
     rows: Floats
@@ -57,7 +79,7 @@ class Likeness:
     rows_error: Floats
     columns_error: Floats
     taken: Floats
-    sure: float = _SURE
+    doubt: Doubt = _SIDE_BY_SIDE
 
     @property
     def n_levels(self) -> int:
@@ -68,17 +90,15 @@ class Likeness:
     def strengths(self) -> tuple[float, ...]:
         """Part that is to be taken of what a row's mean holds, for each level; 0 where stripes are not sure.
 
-        With the part p that is stripes, p leaves the least error (Wiener), and 1 the least of the stripes, which are
-        seen sooner than tissue that is missed: the root of p lies between the two.
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
         error = np.hypot(self.rows_error, self.columns_error)
-        found = self.rows > self.columns + self.sure * error
+        found = self.rows > self.columns + self.doubt.sure * error
         found &= _beside(found)
         for _ in found:
-            found |= (self.rows > self.columns + _LIKELY * error) & _beside(found)
+            found |= (self.rows > self.columns + self.doubt.likely * error) & _beside(found)
         part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
-        return tuple(np.sqrt(np.clip(part, 0, 1)).tolist())
+        return tuple((np.clip(part, 0, 1) ** self.doubt.power).tolist())
 
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
@@ -100,6 +120,7 @@ class Windows:
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
         self._most_apart = max(0, min(frames[0].shape) // WINDOW_PX - 1)
+        self._doubt = _SIDE_BY_SIDE if self.columns >= _FEW_WINDOWS * WINDOW_PX else _NARROW
         self._apart = windows_apart(self.columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
 
@@ -119,7 +140,7 @@ class Windows:
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
         taken = _squares_of_rows(self._upright, notch)
-        return Likeness(rows, columns, rows_error, columns_error, taken, _SURE_OF_FAR if over else _SURE)
+        return Likeness(rows, columns, rows_error, columns_error, taken, _FAR if over else self._doubt)
 
     def ending(self) -> Ending:
         """The lines along the rows that end within the frames."""

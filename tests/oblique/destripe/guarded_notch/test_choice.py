@@ -83,6 +83,25 @@ def test_narrow_frames_lose_stripes_and_little_tissue(rows, columns):
     assert np.mean([m.error for m in made]) <= 0.65 * np.mean([f.error for f in former])
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        S(rows=768, width=2, amplitude=0.05, cells=250),
+        S(rows=768, width=2, amplitude=0.1, cells=250, dense=False, partial=True),
+        S(rows=384, width=2, dense=False),
+        S(rows=384, width=1, amplitude=0.4, dense=False, partial=True),
+        S(rows=384, width=14, amplitude=0.4),
+    ],
+)
+def test_where_few_columns_hardly_tell_no_more_is_changed_than_by_stripes(spec):
+    for seed in (4045, 4126):
+        frames = [scene(replace(spec, columns=128, seed=seed + i)) for i in range(3)]
+        chosen = replace(choose_notch([frame.raw for frame in frames], OPEN).correction(OPEN), dtype="float32")
+        made = np.mean([score(frame, chosen.apply(frame.raw)).error for frame in frames])
+        none = np.mean([score(frame, frame.raw.astype(np.float32) - 100).error for frame in frames])
+        assert chosen.method == "none" or made < none
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_where_there_are_no_stripes_nothing_changes(seed):
     frames = [scene(S(rows=256, columns=320, amplitude=0, seed=800 + 10 * seed + i)).raw for i in range(3)]
