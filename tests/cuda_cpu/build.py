@@ -77,7 +77,9 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
             source = folder() / f"{key}.cpp"
             write(source, text)
             flags = ["-include", str(HERE / "cuda_cpu.h"), "-shared", "-Wl,-Bsymbolic"]
-            _compile(path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), *_LIBRARIES])
+            _compile(
+                path, [*_mode(sanitized), *flags, "-x", "c++", str(source), "-x", "none", str(runtime), *_LIBRARIES]
+            )
     return path
 
 
