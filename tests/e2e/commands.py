@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,27 @@ def fail(code: int, *arguments: object) -> str:
     assert result.exit_code == code, f"exit {result.exit_code}, not {code}\n{result.output}\n{result.exception!r}"
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     return result.output
+
+
+# Once something is finished beside a file that must be there, however fast the disk and busy the machine.
+_SIGNALLED = """
+import os
+from gpustitch.cli.main import main
+from gpustitch.io.journal import Journal
+note, sent = Journal.add, []
+def noted(self, *unit):
+    note(self, *unit)
+    if not sent and os.path.exists({there!r}):
+        sent.append(os.kill(os.getpid(), {number}))
+Journal.add = noted
+main()
+"""
+
+
+def signalled(number: int, there: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that sends itself a signal once it notes something finished and a file is there."""
+    program = [sys.executable, "-c", _SIGNALLED.format(number=int(number), there=str(there)), *map(str, arguments)]
+    return subprocess.run(program, capture_output=True, text=True)
 
 
 def read_level(volume: Path, level: int = 0) -> npt.NDArray[Any]:

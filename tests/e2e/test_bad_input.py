@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from gpustitch.demo.phantom.truth import Truth
 from gpustitch.io.frames.dcimg_writer import write_dcimg
-from tests.e2e.commands import fail, read_level, run, succeed
+from tests.e2e.commands import fail, read_level, run, signalled, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -202,15 +200,8 @@ def test_a_killed_run_leaves_no_output_and_goes_on(truth: Truth, plain_run: Path
         "pipeline", truth.channel(), "--output", out, "--no-flat", "--destripe-method", "none", "--levels", "3",
         "--align-file", plain_run / "align.json",
     ]  # fmt: skip
-    program = [sys.executable, "-c", "from gpustitch.cli.main import main; main()", *map(str, arguments)]
-    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     begun = tmp_path / "out.work" / "out" / "volume" / "info"
-    deadline = time.monotonic() + 60
-    while not begun.exists() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert signalled(signal.SIGKILL, begun, *arguments).returncode == -signal.SIGKILL
     assert begun.exists() and not out.exists()
     succeed(*arguments)
     # That run kept its tiles, whose voxels are rounded before they are fused.

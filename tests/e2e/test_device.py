@@ -44,9 +44,7 @@ CORRECTIONS: dict[str, tuple[Method, WaveletOptions]] = {
 PLACED_ALREADY = ("pystripe's", "lightsheet")
 
 
-def _options(
-    truth: Truth, output: Path, name: str, device: Device, align_file: Path | None = None
-) -> PipelineOptions:
+def _options(truth: Truth, output: Path, name: str, device: Device, align_file: Path | None = None) -> PipelineOptions:
     method, wavelet = CORRECTIONS[name]
     base = PipelineOptions(
         truth.channel(),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.images.files import write_tiff
-from tests.e2e.commands import fail, succeed
+from tests.e2e.commands import fail, signalled, succeed
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -111,18 +108,12 @@ def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_pat
 
 @pytest.mark.posix
 def test_a_terminated_run_keeps_what_is_finished(raw: Path, tmp_path: Path) -> None:
-    frames = np.ones((2000, 64, 64), np.uint16)
+    frames = np.ones((500, 64, 64), np.uint16)
     long = tmp_path / "long.dcimg"
-    write_dcimg(long, frames, 2000, (64, 64))
-    code = "import sys; from gpustitch.cli.main import main; sys.argv = sys.argv[1:]; main()"
-    command = (sys.executable, "-c", code, "gpustitch", "pipeline", long, "--output", tmp_path / "out",
-               "--destripe-method", "wavelet", "--no-flat", "--preset", "plain")  # fmt: skip
-    with subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out.work/out/volume/info").exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+    write_dcimg(long, frames, 500, (64, 64))
+    begun = tmp_path / "out.work/out/volume/info"
+    process = signalled(signal.SIGTERM, begun, "pipeline", long, "--output", tmp_path / "out",
+                        "--destripe-method", "wavelet", "--no-flat", "--preset", "plain")  # fmt: skip
+    said = process.stderr
     assert process.returncode == 143 and "terminated" in said and "is kept in" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["channel", "long.dcimg", "out.work"]

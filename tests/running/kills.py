@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
@@ -13,16 +14,22 @@ from typing import Any
 WRITERS = ("gpustitch/io/manifest.py", "gpustitch/io/atomic.py", "gpustitch/io/partial.py")
 
 
+def forkserver() -> Any:
+    """Processes that have imported everything; all tests share the server, which imports when it starts.
+
+    Forks of this process would have none of its threads; tensorstore ends the process rather than be forked.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass"])
+    return context
+
+
 def killed(run: Callable[[], Any], moment: int) -> bool:
-    """Run in a fork that is killed at a moment; whether it was, rather than having come to its end before."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        return os.WIFSIGNALED(status)
-    try:
-        counted(run, moment)
-    finally:
-        os._exit(0)
+    """Run what can be pickled in a process that is killed at a moment; whether it did not come to its end before."""
+    process = forkserver().Process(target=counted, args=(run, moment))
+    process.start()
+    process.join()
+    return bool(process.exitcode == -signal.SIGKILL)
 
 
 def counted(run: Callable[[], Any], moment: int = -1) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_run_killed_at_any_moment_is_gone_on_with(root):
     n_moments = counted(lambda: destripe(root, output=root / "counted"))
     for k, moment in enumerate(np.random.default_rng(0).integers(1, n_moments, 4).tolist()):
         out = root / f"out_{k}"
-        killed(lambda out=out: destripe(root, output=out), moment)
+        killed(partial(destripe, root, output=out), moment)
         found = read_manifest(out / "destripe.manifest.jsonl")
         before = {} if found is None else {name: seen(out / name) for name in found[1]}
         result = destripe(root, output=out, skip_existing=True)

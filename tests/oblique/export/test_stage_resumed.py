@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_a_run_killed_at_any_moment_is_gone_on_with(made, tmp_path, read, n_work
     n_moments = counted(lambda: tif(made, tmp_path / "whole", n_workers=n_workers))
     for k, moment in enumerate(np.random.default_rng(n_workers).integers(1, n_moments, 6).tolist()):
         out = tmp_path / f"out_{k}"
-        killed(lambda out=out: tif(made, out, n_workers=n_workers), moment)
+        killed(partial(tif, made, out, n_workers=n_workers), moment)
         found = read_manifest(manifest(out))
         whole = set() if found is None else {name for name, entry in found[1].items() if entry.fits(out / name)}
         assert found is None or whole == set(found[1])

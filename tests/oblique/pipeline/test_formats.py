@@ -24,7 +24,8 @@ from gpustitch.show.verify import VerifyOptions, verified
 from tests.levels import levels_of
 from tests.oblique.pipeline.test_one_pass import ROW, written
 from tests.oblique.pipeline.test_stage import options_of
-from tests.oblique.pipeline.test_stage_killed import contents, forkserver, run_apart
+from tests.oblique.pipeline.test_stage_killed import contents, run_apart
+from tests.running.kills import forkserver
 
 ALL = ("ome-zarr", "planes", "tiff", "nifti")
 # Frames so far apart that voxels are much longer along x.

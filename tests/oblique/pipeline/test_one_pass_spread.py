@@ -25,7 +25,8 @@ from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream import units
 from tests.oblique.pipeline.test_one_pass import LIGHTSHEET, ROW, Heard, written
 from tests.oblique.pipeline.test_stage import STEP, options_of
-from tests.oblique.pipeline.test_stage_killed import contents, forkserver
+from tests.oblique.pipeline.test_stage_killed import contents
+from tests.running.kills import forkserver
 
 pytestmark = [pytest.mark.posix, pytest.mark.xdist_group("cluster")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from gpustitch.oblique.pipeline.stage import plan, run
 from gpustitch.running.record import RUN_LOG, RUN_RECORD
 from tests.oblique.pipeline.test_one_pass import ROW, Heard, evened, written
 from tests.oblique.pipeline.test_stage import options_of
+from tests.running.kills import forkserver
 
 # Files of zeros are noted, but not sealed.
 N_EMPTY = 100
@@ -63,13 +63,6 @@ def child(options: PipelineOptions, kill_at: int, results: Any) -> None:
     seen, heard = counted(kill), Heard()
     run(plan(options), heard)
     results.put((seen, heard.notes))
-
-
-def forkserver() -> Any:
-    """Processes that have imported everything; all tests share the server, which imports when it starts."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass"])  # by its full name, unlike this module
-    return context
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ from tests.sections.positions.zspacing_golden import NAMES, golden
 pytestmark = pytest.mark.long
 
 NUMBER_OF_CASES = 57
+# Of the cases of long ranges, whose updates take longest, this one goes to the end; the others to update 30.
+LONG_RANGE = 30
+WHOLE = "random_plugin_r50"
 
 
 def test_no_golden_case_is_lost():
@@ -26,7 +29,10 @@ def test_no_golden_case_is_lost():
 def test_golden(name):
     """1e-9 after 10 iterations, 1e-6 after all: positions, factors, order and curves of every step that was kept."""
     case, number = golden(name), 0
-    for step, iteration in zip(case.steps(), range(1, case.iterations[-1] + 1), strict=False):
+    is_part = case.options.max_lag >= LONG_RANGE and name != WHOLE
+    kept = [iteration for iteration in case.iterations if not is_part or iteration <= 30]
+    assert kept[-1] == (30 if is_part else 100)
+    for step, iteration in zip(case.steps(), range(1, kept[-1] + 1), strict=False):
         if iteration not in case.iterations:
             continue
         at, number = case.iterations.index(iteration), number + 1
@@ -35,7 +41,7 @@ def test_golden(name):
         np.testing.assert_allclose(step.factors, case.factors[at], rtol=0, atol=atol)
         np.testing.assert_allclose(step.curves, case.curves[at - 1], rtol=0, atol=atol)
         np.testing.assert_array_equal(step.order, case.orders[at])
-    assert number == len(case.iterations) - 1
+    assert number == len(kept) - 1
 
 
 @pytest.mark.parametrize("name", ["random_start", "random_scaling", "quality_estw", "small_exactdup", "tiny2"])
