@@ -197,7 +197,7 @@ def ended(row: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipelin
 def test_another_job_does_not_go_on(ended: PipelineOptions, tmp_path: Path) -> None:
     before = units(ended.output)
     other = replace(ended, x_step_um=1.5, stitch=replace(ended.stitch, levels=2))
-    with pytest.raises(OutputExistsError, match=r"x_step_um` was 1.27.* and is 1.5; .*`levels` was 3 and is 2\. Run"):
+    with pytest.raises(OutputExistsError, match=r"x_step_um` was 1.27.* and is 1.5; .*`levels` was 3 and is 2\. Rep"):
         plan(other)
     tile = next((tmp_path / "raw").rglob("*.dcimg"))
     data, times = tile.read_bytes(), tile.stat()
