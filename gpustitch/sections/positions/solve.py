@@ -282,6 +282,7 @@ def _finished(
         order = np.arange(len(positions))
         sigma = np.hypot(sigma, linear(positions, problem.start) - problem.start)
         positions = problem.start
+    may_be_texture = not (verdict.undecided or is_texture or share > EXPLAINED) and options.assume == "auto"
     placed = _regularised(positions, options, problem.given)
     if not np.isfinite(placed).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
@@ -305,7 +306,7 @@ def _finished(
         undecided=verdict.undecided or seen.is_texture,
         solutions_apart=_rms(other) if other is not None and is_one_of_several else 0.0,
         spacing_ratio=spacing_ratio(state.positions, order),
-        if_texture=0.0 if verdict.undecided or is_texture or share > EXPLAINED else steady_apart(placed, order),
+        if_texture=steady_apart(placed, order) if may_be_texture else 0.0,
         texture_ratio=seen.ratio,
         parts_ratio=seen.parts_ratio,
     )

@@ -40,6 +40,9 @@ _RANDOM, _LEAST_PIXELS, _MOST_PIXELS, _SEED = 256, 6, 40, 23
 _LEAST_RATE = 0.02
 # Least variance of a similarity, as 1 - similarity^2.
 _FLOOR = 0.02
+# Patches with less than this part of the pairs of the fullest one, as beside borders, are left out: what they seem to
+# do is noise of a few pairs. So many patches are needed.
+_LEAST_KNOWN, _FEWEST = 0.5, 4
 # Small parts that keep equations solvable.
 _HELD, _HELD_WAVES = 1e-6, 1e-4
 
@@ -90,7 +93,7 @@ def disagreement(found: PatchSimilarities, positions: Floats) -> Disagreement | 
     chance, heights = 1.0, []
     for side in SIDES:
         pairs = _pairs(found.at(side), found.planes, positions)
-        if np.isfinite(pairs.mean).sum() < LEAST_SECTIONS:
+        if pairs.values.shape[1] < _FEWEST or np.isfinite(pairs.mean).sum() < LEAST_SECTIONS:
             continue
         power, noise = _power(pairs), _power_of_noise(pairs)
         noise *= (power[STEADY:NOISE] / noise[STEADY:NOISE]).mean()
@@ -104,6 +107,8 @@ def disagreement(found: PatchSimilarities, positions: Floats) -> Disagreement | 
 
 
 def _pairs(values: Floats, planes: Integers, positions: Floats) -> Pairs:
+    known = np.isfinite(values).sum(axis=(0, 2))
+    values = values[:, known >= max(_LEAST_KNOWN * int(known.max()), 1)]
     later = planes[:, None] + np.arange(1, LAGS + 1)
     n = len(positions)
     distance = np.abs(positions[np.minimum(later, n - 1)] - positions[planes][:, None])

@@ -69,3 +69,19 @@ def test_groups_of_a_long_series_tell_as_much():
             values[~np.isin(taken + d, taken), ..., d - 1] = np.nan
         chances.append(disagreement(PatchSimilarities(taken, values), positions).chance)
     assert chances[0] > 100 * CHANCE_OF_PARTS and chances[1] < CHANCE_OF_PARTS / 100
+
+
+def test_patches_beside_borders_with_a_few_pairs_do_not_count():
+    for seed in range(4):
+        positions = spaced(seed)
+        found = patches_of(positions, seed)
+        values = found.values.copy()
+        values[:, :, -1], values[:, 0, 0] = np.nan, np.nan
+        rng = np.random.default_rng(seed)
+        few = rng.choice(110, 4, replace=False)
+        values[few, 0, 0] = rng.uniform(-0.2, 0.9, (4, values.shape[-1]))
+        with_few = disagreement(PatchSimilarities(found.planes, values), positions)
+        values[:, 0, 0] = np.nan
+        without = disagreement(PatchSimilarities(found.planes, values), positions)
+        assert with_few.chance == pytest.approx(without.chance, rel=0.5) and with_few.chance > 100 * CHANCE_OF_PARTS
+    assert disagreement(PatchSimilarities(found.planes, np.full_like(values, np.nan)), positions) is None
