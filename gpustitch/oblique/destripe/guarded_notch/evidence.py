@@ -35,9 +35,9 @@ _MOST_GAIN = 0.4
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
 # Lines are followed along the rows without what is wider than this level's periods.
-_NARROW_LEVEL = 4
+_THIN_LEVEL = 4
 # Rows of fewer windows side by side hold too little tissue for its mean to be told well.
-_FEW_WINDOWS = 8
+_LEAST_WINDOWS = 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Doubt:
 _SIDE_BY_SIDE = Doubt(2.0, 1.0, 1 / 2)
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
 _FAR = Doubt(3.0, 1.0, 1 / 2)
-_NARROW = Doubt(3.0, 2.0, 3 / 4)
+_FEW = Doubt(3.0, 2.0, 3 / 4)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Windows:
         self._turned = [window_grid(np.ascontiguousarray(frame.T)[None], dark) for frame in frames]
         # Rows and columns are compared over one distance, or tissue would pass for stripes where one side is short.
         self._most_apart = max(0, min(frames[0].shape) // WINDOW_PX - 1)
-        self._doubt = _SIDE_BY_SIDE if self.columns >= _FEW_WINDOWS * WINDOW_PX else _NARROW
+        self._doubt = _SIDE_BY_SIDE if self.columns >= _LEAST_WINDOWS * WINDOW_PX else _FEW
         self._apart = windows_apart(self.columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
 
@@ -147,12 +147,12 @@ class Windows:
         if not self._most_apart:
             return Ending()
         further = min(2, self._most_apart)
-        upright, turned = (_narrow_lines(grids) for grids in (self._upright, self._turned))
+        upright, turned = (_thin_lines(grids) for grids in (self._upright, self._turned))
         return ending_of(upright, turned, further * self._apart, further * self._apart_turned)
 
     def lean(self) -> Lean:
         """How far lines lean that go on over half a frame, if any do."""
-        return lean_of(_narrow_lines(self._upright), between_windows_px(self.columns))
+        return lean_of(_thin_lines(self._upright), between_windows_px(self.columns))
 
     def _distances(self, level: int, over: float | None = None, *, turned: bool = False) -> list[int]:
         """How many windows apart are compared at each level, the finest first; none if frames are too small."""
@@ -201,11 +201,11 @@ def _mean(grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[in
     return mean, error / np.maximum(weights, 1e-12)
 
 
-def _narrow_lines(grids: list[tuple[Array, Array]]) -> Grids:
+def _thin_lines(grids: list[tuple[Array, Array]]) -> Grids:
     """Light and weights without what is wider than vessels are, for each frame."""
     found = []
     for grid, weights in grids:
-        values = np.clip(without_tissue(grid, _NARROW_LEVEL)[0].astype(np.float64), -_MOST_GAIN, _MOST_GAIN)
+        values = np.clip(without_tissue(grid, _THIN_LEVEL)[0].astype(np.float64), -_MOST_GAIN, _MOST_GAIN)
         found.append((values - np.median(values, axis=0), weights[0].astype(np.float64)))
     return found
 

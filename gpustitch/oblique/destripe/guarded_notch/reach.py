@@ -18,13 +18,15 @@ Grids = Sequence[tuple[Floats, Floats]]
 
 # The end of a row is its last part of so many. Windows in the part beside it share tissue with it.
 _PARTS, _BESIDE = 8, 2
+# Stripes at the end may have so many times less energy than elsewhere, and still be the same lines.
+_MOST_FAINTER = 4.0
 # Rows that count as one sample: the lines of tissue are no wider.
 _ROWS = 8
 # Lines end surely beyond so many standard errors.
 _SURE = 2.0
-# Lines that end matter if they are as strong as this part of the light, or if they hold half of the energy of all
-# lines and are not too faint to be seen.
-_STRONG, _HALF, _FAINT = 0.025, 0.5, 0.01
+# Lines that end matter if they are as strong as this part of the light and hold 1/16 of the energy of all lines, or
+# if they hold half of it and are not too faint to be seen.
+_STRONG, _PART, _HALF, _FAINT = 0.025, 1 / 16, 1 / 2, 0.01
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,15 @@ def ending_of(upright: Grids, turned: Grids, apart: int, apart_turned: int) -> E
     Ending
         None that matters where rows have too few windows to tell.
     """
-    if upright[0][0].shape[1] < 4 * apart:
+    if upright[0][0].shape[1] // 4 <= apart:
         return Ending()
     tissue = _Mean.of([_side_by_side(values, weights, apart_turned) for values, weights in turned])
     to_last = [(values[:, ::-1], weights[:, ::-1]) for values, weights in upright]
     sides = [_beyond_first(grids, apart, tissue) for grids in (upright, to_last)]
     energy = min(energy for energy, _, _ in sides)
     surely = all(energy > _SURE * error for energy, error, _ in sides)
-    enough = max(_FAINT**2, min(_STRONG**2, *(_HALF * lines for _, _, lines in sides)))
+    lines = min(lines for _, _, lines in sides)
+    enough = max(_FAINT**2, min(max(_STRONG**2, _PART * lines), _HALF * lines))
     return Ending(max(energy, 0.0), surely and energy > enough)
 
 
@@ -83,10 +86,16 @@ def _beyond_first(upright: Grids, apart: int, tissue: _Mean) -> tuple[float, flo
     parts = np.linspace(0, upright[0][0].shape[1], _PARTS + 1).round().astype(np.intp)
     far = parts[_BESIDE]
     near = _Mean.of([_side_by_side(values[:, far:], weights[:, far:], apart) for values, weights in upright])
-    first = _Mean.of([_with_first(values, weights, parts[1], far) for values, weights in upright])
-    error = np.hypot(_error(near.of_rows - first.of_rows), _error(tissue.of_rows))
+    first = _Mean.of([_with_first(values, weights, int(parts[1]), far) for values, weights in upright])
+    stop = int(parts[1])
+    at_end = _Mean.of(
+        [_side_by_side(values[:, :stop], weights[:, :stop], max(1, stop // 2)) for values, weights in upright]
+    )
+    # Stripes may be fainter at the end than elsewhere: by how much, their energy there tells.
+    fainter = float(np.clip(first.value / max(at_end.value - tissue.value, 1e-12), 1, _MOST_FAINTER))
+    error = np.hypot(_error(near.of_rows - fainter * first.of_rows), _error(tissue.of_rows))
     lines = near.value - tissue.value
-    return lines - first.value, float(error), lines
+    return lines - fainter * first.value, float(error), lines
 
 
 def _side_by_side(values: Floats, weights: Floats, apart: int) -> tuple[Floats, Floats]:
