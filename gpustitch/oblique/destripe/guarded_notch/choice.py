@@ -97,7 +97,8 @@ class Choice:
             unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
             rows = "all of the rows" if self.lines_along.ending else "the rows"
             return (f"destriping: no stripes along {rows} in {looked_at}{unsure}, none are removed",)
-        head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %:"
+        none = "" if self.notch else ", none chosen: all take more from the tissue"
+        head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %{none}:"
         return (head, *(self._row(trial) for trial in self.trials))
 
     def _row(self, trial: Trial) -> str:

@@ -16,6 +16,8 @@ LEAST_LEVEL, MOST_LEVEL = 4, 7
 _WHOLE_ROWS = 8
 # A milder notch may leave so much more of the stripes' energy, and so much of the light at most, which hardly shows.
 _TIE, _UNSEEN = 0.05, 0.015
+# Gains that vary by more than so many times the stripes' energy take more from the tissue than the stripes do.
+_MOST_TAKEN = 2.0
 # A running median of fewer than a quarter of the rows tells stripes from tissue.
 _LEAST_ROWS = 8
 # Rows of stripes more skewed than this may be shadows among rows of full light.
@@ -55,12 +57,13 @@ def mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
     """The mildest notch that leaves hardly more than the best: one for shadows if such a one does.
 
     A few deep shadows among stripes of both kinds are as skewed, but there a notch for shadows leaves the bright ones.
-    ``stripes`` is the energy of all stripes.
+    ``stripes`` is the energy of all stripes. None is taken if all take more from the tissue than stripes do.
     """
-    if not trials:
+    fair = [t for t in trials if t.gain_spread**2 <= _MOST_TAKEN * stripes]
+    if not fair:
         return None
-    bound = min(t.stripes_left for t in trials) ** 2 + min(_TIE * stripes, _UNSEEN**2)
-    return min((t for t in trials if t.stripes_left**2 <= bound), key=_harshness).notch
+    bound = min(t.stripes_left for t in fair) ** 2 + min(_TIE * stripes, _UNSEEN**2)
+    return min((t for t in fair if t.stripes_left**2 <= bound), key=_harshness).notch
 
 
 def _whole_rows(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:

@@ -12,6 +12,8 @@ import pytest
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.choice import check_open, choose_notch
+from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+from gpustitch.oblique.destripe.guarded_notch.trials import Trial, mildest
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.oblique.destripe.scenes import SceneSpec, Vessels, leaning, scene, score, with_vessels
 
@@ -100,6 +102,15 @@ def test_where_few_columns_hardly_tell_no_more_is_changed_than_by_stripes(spec):
         made = np.mean([score(frame, chosen.apply(frame.raw)).error for frame in frames])
         none = np.mean([score(frame, frame.raw.astype(np.float32) - 100).error for frame in frames])
         assert chosen.method == "none" or made < none
+
+
+def test_of_notches_the_mildest_is_taken_that_spares_the_tissue():
+    long, short = Notch(2048.0, 4, "db5"), Notch(256.0, 4, "db5")
+    better, alike, harsh = Trial(short, 0.01, 0.03), Trial(long, 0.011, 0.03), Trial(short, 0.0, 0.06)
+    assert mildest([better, alike], 0.03**2) == long
+    assert mildest([better, Trial(long, 0.02, 0.03)], 0.03**2) == short
+    assert mildest([alike, harsh], 0.03**2) == long
+    assert mildest([harsh], 0.03**2) is None and mildest([], 0.03**2) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
