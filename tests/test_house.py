@@ -119,6 +119,12 @@ def test_no_folder_is_full():
     assert not {folder: n for folder, n in files.items() if n > MOST_FILES and folder not in LARGER}
 
 
+def test_parts_of_scipy_load_when_they_are_used():
+    """``import scipy`` loads ``scipy.ndimage`` at its first use: commands and processes start sooner."""
+    early = re.compile(r"^(from scipy|import scipy\.)", re.M)
+    assert [str(path) for path in modules(PACKAGE) if early.search(path.read_text("utf-8"))] == []
+
+
 def subjects(folder: str) -> set[str]:
     """What tests in a folder of tests may be named after: modules of its room, the room itself, helpers beside them."""
     place = Path(folder)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.array import Array, kernel, namespace, skimage_of
 
@@ -117,7 +117,7 @@ def smooth_along(voxels: Array, places: Array, weights: Array, out: Array, axis:
         shape = place[:3].tolist()
         n = math.prod(shape)
         window = row[:n].reshape(shape).astype(np.float32)
-        smoothed[:n] = ndimage.correlate1d(window, weights.astype(np.float64), axis, mode="reflect").ravel()
+        smoothed[:n] = scipy.ndimage.correlate1d(window, weights.astype(np.float64), axis, mode="reflect").ravel()
 
 
 def gaussian_weights(sigma_px: float) -> npt.NDArray[np.float32]:
@@ -151,5 +151,5 @@ def _gaussian_matrix(n: int, sigma_px: float) -> npt.NDArray[np.float32]:
     """Matrix (n, n): row i holds the weights of the n voxels in the smoothed voxel i."""
     identity = np.eye(n)
     if sigma_px > 0:
-        identity = ndimage.gaussian_filter1d(identity, sigma_px, axis=0, mode="reflect", truncate=TRUNCATE)
+        identity = scipy.ndimage.gaussian_filter1d(identity, sigma_px, axis=0, mode="reflect", truncate=TRUNCATE)
     return np.ascontiguousarray(identity, dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from gpustitch.array import Array, to_host
 from gpustitch.model.arrays import Floats
@@ -75,8 +75,10 @@ def lengths_px(variograms: Floats) -> Floats | None:
     is_known = np.asarray(np.isfinite(variograms).all(axis=1))
     if not is_known.any():
         return None
-    weight: Floats = gaussian_filter1d(is_known.astype(np.float64), _SLOW, mode="nearest")
-    slow: Floats = gaussian_filter1d(np.where(is_known[:, None], variograms, 0), _SLOW, axis=0, mode="nearest")
+    weight: Floats = scipy.ndimage.gaussian_filter1d(is_known.astype(np.float64), _SLOW, mode="nearest")
+    slow: Floats = scipy.ndimage.gaussian_filter1d(
+        np.where(is_known[:, None], variograms, 0), _SLOW, axis=0, mode="nearest"
+    )
     there = np.flatnonzero(weight > 0)
     values = slow[there] / weight[there][:, None]
     exponent = min(_EXPONENTS, key=lambda p: float(_fitted(values.mean(axis=0)[None], p)[1][0]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.model.arrays import Floats, Floats32
 
@@ -76,7 +76,8 @@ def make_stripes(rng: np.random.Generator, n_frames: int, n_rows: int, n_columns
     Shadows darken; the rows' gains compensate, so that the mean gain is 1.
     """
     noise = rng.normal(size=n_rows)
-    band = ndimage.gaussian_filter1d(noise, 1.0, mode="wrap") - ndimage.gaussian_filter1d(noise, 4.0, mode="wrap")
+    fine, coarse = (scipy.ndimage.gaussian_filter1d(noise, sigma, mode="wrap") for sigma in (1.0, 4.0))
+    band = fine - coarse
     spread = float(band.std())
     row_gain = 1 + band * (strength / spread if spread > 0 else 0.0)
     count = max(2, n_frames * n_rows // 4000)

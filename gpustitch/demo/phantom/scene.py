@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from gpustitch.demo.phantom.specimen import Blobs, Outline, Scene, Texture
 from gpustitch.model import UmXYZ
@@ -57,7 +57,7 @@ def depth_inside(outline: Outline, points_um: Floats) -> Floats:
 def spread_points(candidates_um: Floats, least_distance_um: float) -> Floats:
     """The points (n, 3), in order, without points too near to an earlier kept one."""
     keep = np.ones(len(candidates_um), np.bool_)
-    pairs = cKDTree(candidates_um).query_pairs(least_distance_um, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(candidates_um).query_pairs(least_distance_um, output_type="ndarray")
     for first, second in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]:
         if keep[first]:
             keep[second] = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+import scipy
 
 from gpustitch.demo.phantom.truth import Truth
 from gpustitch.demo.score.compare import Footing
@@ -214,7 +214,7 @@ def interval_figure(footing: Footing, sigma_px: Mapping[str, tuple[float, float,
     held = float(np.mean(np.abs(errors) <= _HALF_95 * sigma))
     # Errors relative to the mean of all tiles: those of one tile follow from the others.
     n_free = 3 * max(1, len(stated) - 1)
-    least = 1 - float(binom.ppf(_RIGHT_BY_CHANCE, n_free, 0.05)) / n_free
+    least = 1 - float(scipy.stats.binom.ppf(_RIGHT_BY_CHANCE, n_free, 0.05)) / n_free
     worst = f"worst standard error {float(sigma.max()):.2g} voxel"
     return Figure(
         name, 100 * held, "%", f">= {100 * least:.0f}", held >= least - 1e-9, f"{errors.size} of them; {worst}"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import cKDTree
+import scipy
 
 from gpustitch.model.arrays import Floats, Floats32
 
@@ -47,8 +46,8 @@ def find_cells(
         return np.zeros((0, 3))
     small_px = [SMALL_UM / s for s in spacing_um]
     rest_px = [np.sqrt(LARGE_UM**2 - SMALL_UM**2) / s for s in spacing_um]
-    small = ndimage.gaussian_filter(volume.astype(np.float32), small_px, truncate=_TRUNCATE, mode="nearest")
-    around = ndimage.gaussian_filter(small, rest_px, truncate=_TRUNCATE, mode="nearest")
+    small = scipy.ndimage.gaussian_filter(volume.astype(np.float32), small_px, truncate=_TRUNCATE, mode="nearest")
+    around = scipy.ndimage.gaussian_filter(small, rest_px, truncate=_TRUNCATE, mode="nearest")
     response = small - around
     around += 50.0 + removed
     candidates = np.argwhere(response[1:-1, 1:-1, 1:-1] > LEAST_CONTRAST * around[1:-1, 1:-1, 1:-1]) + 1
@@ -87,8 +86,8 @@ def match_cells(true_um: Floats, found_um: Floats, radius_um: float) -> CellMatc
     if len(true_um) == 0 or len(found_um) == 0:
         recall = 0.0 if len(true_um) else float("nan")
         return CellMatches(none, np.zeros(0), recall, 0.0 if len(found_um) else float("nan"))
-    distance, nearest_found = (np.asarray(v) for v in cKDTree(found_um).query(true_um))
-    nearest_true = np.asarray(cKDTree(true_um).query(found_um)[1], np.int64)
+    distance, nearest_found = (np.asarray(v) for v in scipy.spatial.cKDTree(found_um).query(true_um))
+    nearest_true = np.asarray(scipy.spatial.cKDTree(true_um).query(found_um)[1], np.int64)
     index = np.arange(len(true_um))
     mutual = (nearest_true[nearest_found] == index) & (distance <= radius_um)
     pairs = np.column_stack([index, nearest_found])[mutual].astype(np.int64)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpustitch.demo.phantom.specimen import Lattice, Scene, render_tissue, with_blobs
 from gpustitch.demo.phantom.truth import TileTruth, Truth
@@ -148,7 +148,7 @@ def tile_alone(footing: Footing, tile: TileTruth, volume: Volume, box: Box) -> F
     if own.is_empty:
         return np.zeros(box.shape, np.float32)
     at = [np.broadcast_to(v - s, box.shape) for v, s in zip((place[2], place[1], across), own.start, strict=True)]
-    return np.asarray(ndimage.map_coordinates(volume.read(own).astype(np.float32), at, order=1, mode="constant"))
+    return np.asarray(scipy.ndimage.map_coordinates(volume.read(own).astype(np.float32), at, order=1, mode="constant"))
 
 
 def truly_inside(truth: Truth, points_um: Floats, margin_px: float) -> Bools:

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.demo.phantom.specimen import Scene, render, render_cells, render_tissue, with_blobs
 from gpustitch.demo.phantom.truth import TileTruth, Truth
@@ -148,9 +148,9 @@ def stripes_left(image: Floats32, known: KnownFrames, *, is_alone: bool = False)
 def tissue_error(image: Floats32, known: KnownFrames) -> float:
     """RMS difference from the ideal in calm tissue, averaged over 3 x 9 pixels, as a fraction of the mean ideal."""
     size = (0, *_MEAN_PX)
-    share = ndimage.uniform_filter(known.calm.astype(np.float32), size, mode="constant")
+    share = scipy.ndimage.uniform_filter(known.calm.astype(np.float32), size, mode="constant")
     difference = np.where(known.calm, image - known.ideal, np.float32(0))
-    mean = ndimage.uniform_filter(difference, size, mode="constant") / np.maximum(share, 1e-6)
+    mean = scipy.ndimage.uniform_filter(difference, size, mode="constant") / np.maximum(share, 1e-6)
     counted = known.calm & (share > _LEAST_SHARE)
     if not counted.any():
         return math.nan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.model.arrays import Bools, Floats, Floats32
 
@@ -88,8 +88,8 @@ def mean_profile(values: Floats | Floats32, usable: Bools, *, least_share: float
     total = values.sum(axis=(0, 2), where=usable, dtype=np.float64)
     profile = np.where(known, total / np.maximum(number, 1), 0.0)
     weight = known.astype(np.float64)
-    smooth = ndimage.gaussian_filter1d(profile * weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
-    norm = ndimage.gaussian_filter1d(weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
+    smooth = scipy.ndimage.gaussian_filter1d(profile * weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
+    norm = scipy.ndimage.gaussian_filter1d(weight, _STRIPE_SMOOTHING_ROWS, mode="constant")
     return np.where(known, profile - smooth / np.maximum(norm, 1e-9), 0.0), known
 
 

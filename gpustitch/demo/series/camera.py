@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.model.arrays import Floats32
 
@@ -78,7 +78,7 @@ def _fold(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     crease = rng.uniform(0.35, 0.65) * n + slope * (np.arange(plane.shape[0]) - plane.shape[0] / 2)
     pull, width = rng.uniform(0.04, 0.1) * n + 4, rng.uniform(0.02, 0.05) * n + 1
     column = np.arange(n)[None, :] - crease[:, None]
-    moved = ndimage.map_coordinates(
+    moved = scipy.ndimage.map_coordinates(
         plane,
         [np.broadcast_to(np.arange(plane.shape[0])[:, None], plane.shape), np.arange(n) + pull * (column > 0)],
         order=1,
@@ -109,7 +109,7 @@ def _blank(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
 
 def _blur(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:
     """Far out of focus."""
-    return np.asarray(ndimage.gaussian_filter(image, rng.uniform(6, 12), mode="wrap"), dtype=np.float32)
+    return np.asarray(scipy.ndimage.gaussian_filter(image, rng.uniform(6, 12), mode="wrap"), dtype=np.float32)
 
 
 def _saturate(image: Floats32, rng: np.random.Generator, level: float) -> Floats32:

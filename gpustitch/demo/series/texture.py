@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Floats32
@@ -77,7 +77,7 @@ class LayeredTexture:
         rng = np.random.default_rng([self._seed, 31, component, abs(number), int(number < 0)])
         noise = rng.standard_normal(self._shape, dtype=np.float32)
         if self._sigma_px > 0:
-            noise = ndimage.gaussian_filter(noise, self._sigma_px, mode="wrap")
+            noise = scipy.ndimage.gaussian_filter(noise, self._sigma_px, mode="wrap")
         noise -= noise.mean(dtype=np.float64)
         scatter = noise.std(dtype=np.float64)
         return np.asarray(noise / (scatter or 1), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy import fft
+import scipy
 
 from gpustitch.array.stated import Shaped, states
 from gpustitch.model import Spacing
@@ -14,7 +14,7 @@ from gpustitch.ops.device_bytes import smooth_bytes
 @states(correlate_all_shifts)
 def correlate_all_shifts_bytes(fixed: Shaped, moving: Shaped) -> int:
     """Both arrays about their means, three spectra, and the room of a transform, which is as large again."""
-    z, y, x = (fft.next_fast_len(n, True) for n in moving.shape)
+    z, y, x = (scipy.fft.next_fast_len(n, True) for n in moving.shape)
     spectrum = 8 * z * y * (x // 2 + 1)
     return 4 * (fixed.size + moving.size) + 5 * spectrum
 

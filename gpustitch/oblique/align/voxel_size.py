@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.special import ndtr
+import scipy
 
 from gpustitch.errors import ParameterError
 from gpustitch.model import Link, UmXYZ
@@ -174,7 +171,9 @@ def _solved_y(ends: Integers, offset: Floats, sigma: Floats, n: int) -> tuple[Fl
     The mean of each group is 0. Huber weights keep a false link of a loop from moving its tiles.
     """
     fixed, moving = ends.T
-    _, group = connected_components(coo_array((np.ones(len(ends)), (fixed, moving)), shape=(n, n)), directed=False)
+    _, group = scipy.sparse.csgraph.connected_components(
+        scipy.sparse.coo_array((np.ones(len(ends)), (fixed, moving)), shape=(n, n)), directed=False
+    )
     together = group[:, None] == group
     mean = together / together.sum(axis=1)
     weight = sigma**-2
@@ -268,6 +267,7 @@ def _half_width(weight: Floats, centre: Floats, deviation: Floats, level: float)
     weight, centre, deviation = weight[is_there], centre[is_there], np.maximum(deviation[is_there], 1e-12)
 
     def beyond(half: float) -> float:
-        return float(weight @ (ndtr((half - centre) / deviation) - ndtr((-half - centre) / deviation))) - level
+        above, below = (scipy.special.ndtr((end - centre) / deviation) for end in (half, -half))
+        return float(weight @ (above - below)) - level
 
-    return float(brentq(beyond, 0, float(np.abs(centre).max() + 8 * deviation.max()), rtol=1e-6))
+    return float(scipy.optimize.brentq(beyond, 0, float(np.abs(centre).max() + 8 * deviation.max()), rtol=1e-6))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.io.frames.opening import Oriented
 from gpustitch.model import Frames, Spacing, column_step_um
@@ -133,8 +133,8 @@ def _cuts(length: int) -> list[slice]:
 
 def _detail(frames: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     seen = frames.astype(np.float32)
-    fine = ndimage.gaussian_filter(seen, (0, _FINE_PX, _FINE_PX))
-    return np.asarray(fine - ndimage.uniform_filter(seen, (1, _COARSE_PX, _COARSE_PX)))
+    fine = scipy.ndimage.gaussian_filter(seen, (0, _FINE_PX, _FINE_PX))
+    return np.asarray(fine - scipy.ndimage.uniform_filter(seen, (1, _COARSE_PX, _COARSE_PX)))
 
 
 def _pearson(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

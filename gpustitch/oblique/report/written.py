@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpustitch.model import Box, PlacedVolume, Volume
 from gpustitch.model.arrays import Bools, Floats, Floats32, HostArray
@@ -71,8 +71,8 @@ def _seen_at(tile: PlacedVolume, volume: Volume, part: tuple[float, float, float
 
 
 def _details(voxels: Floats32) -> Floats32:
-    fine = ndimage.gaussian_filter(voxels, _FINE)
-    return np.ascontiguousarray(fine - ndimage.gaussian_filter(voxels, _COARSE), dtype=np.float32)
+    fine = scipy.ndimage.gaussian_filter(voxels, _FINE)
+    return np.ascontiguousarray(fine - scipy.ndimage.gaussian_filter(voxels, _COARSE), dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpustitch.model.arrays import Bools, Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA
@@ -62,7 +62,9 @@ def _slow_change(log: Floats) -> Floats:
     """By how much quality changes within two sections around each one, (n,), if it does so everywhere nearby."""
     if len(log) < 3:
         return np.zeros(len(log))
-    change = ndimage.percentile_filter(np.abs(log[2:] - log[:-2]), _SLOW_PERCENTILE, QUALITY_WINDOW, mode="nearest")
+    change = scipy.ndimage.percentile_filter(
+        np.abs(log[2:] - log[:-2]), _SLOW_PERCENTILE, QUALITY_WINDOW, mode="nearest"
+    )
     return np.pad(change, 1, mode="edge")
 
 

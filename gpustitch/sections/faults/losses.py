@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median, median_and_scatter
@@ -232,7 +232,7 @@ def local_median(values: Floats, window: int, own_ends: bool = False) -> Floats:
     middle = np.nanmedian(values) if np.isfinite(values).any() else 0.0
     filled = np.where(np.isfinite(values), values, middle)
     mode: Literal["nearest", "mirror"] = "nearest" if own_ends else "mirror"
-    return np.asarray(ndimage.median_filter(filled, min(window, len(values)), mode=mode))
+    return np.asarray(scipy.ndimage.median_filter(filled, min(window, len(values)), mode=mode))
 
 
 def weighted_medians(values: Floats, weights: Floats) -> Floats:

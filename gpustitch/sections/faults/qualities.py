@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.linalg import solveh_banded
+import scipy
 
 from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, median
@@ -83,7 +83,9 @@ def log_qualities(similarity: Floats, counts: Floats, lags: int, fade: int = 0) 
         for each in pairs:
             each.add(band, right, found, usual, fade)
         _add_priors(band, found, -float(usual.slopes.mean()))
-        found = solveh_banded(band, right, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False)
+        found = scipy.linalg.solveh_banded(
+            band, right, lower=True, overwrite_ab=True, overwrite_b=True, check_finite=False
+        )
     return _judged(found, pairs, usual)
 
 

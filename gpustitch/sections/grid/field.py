@@ -12,8 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.optimize import minimize
+import scipy
 
 from gpustitch.model.arrays import Floats
 
@@ -71,7 +70,7 @@ def likely_field(values: Floats, errors: Floats, overlap: Floats) -> tuple[float
     start: Floats = np.log([size / 2, _USUAL_LENGTH, _FIRST_FACTOR])
     simplex = np.vstack([start, start + np.diag([0.7, 0.5, 0.3])])
     options: Any = {"initial_simplex": simplex, "maxfev": 120, "xatol": 0.03, "fatol": 0.1}
-    spread, length, factor = unpacked(minimize(cost, start, method="Nelder-Mead", options=options).x)
+    spread, length, factor = unpacked(scipy.optimize.minimize(cost, start, method="Nelder-Mead", options=options).x)
     return (spread if spread > _LEAST_SPREAD * size else 0.0), length, factor
 
 
@@ -112,7 +111,9 @@ def smoothed(values: Floats, sigma: Floats, covariance: Floats, overlap: Floats)
     found, left = np.empty_like(values), np.empty_like(values)
     for k, total in enumerate(_total(sigma, covariance, overlap)):
         lower = np.linalg.cholesky(total)
-        both = solve_triangular(lower, np.column_stack([covariance, values[k]]), lower=True, check_finite=False)
+        both = scipy.linalg.solve_triangular(
+            lower, np.column_stack([covariance, values[k]]), lower=True, check_finite=False
+        )
         seen, white = both[:, :-1], both[:, -1]
         found[k] = white @ seen
         left[k] = np.diagonal(covariance) - np.einsum("ij,ij->j", seen, seen)

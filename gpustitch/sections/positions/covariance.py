@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
+import scipy
 
 from gpustitch.errors import AlignmentError
 from gpustitch.model.arrays import Floats, Integers
@@ -14,16 +14,16 @@ def factor(band: Floats) -> Floats:
     band[0] += 1e-9 * np.median(band[0])
     for _ in range(12):
         try:
-            factor: Floats = cholesky_banded(band, lower=True, check_finite=False)
+            factor: Floats = scipy.linalg.cholesky_banded(band, lower=True, check_finite=False)
             return factor
-        except LinAlgError:
+        except scipy.linalg.LinAlgError:
             band[0] = 2 * np.abs(band[0])
     raise AlignmentError("section positions cannot be solved for: the similarities contradict each other")
 
 
 def solution(factor: Floats, right: Floats) -> Floats:
     """Solution of the equations, or of several."""
-    solution: Floats = cho_solve_banded((factor, True), right, check_finite=False)
+    solution: Floats = scipy.linalg.cho_solve_banded((factor, True), right, check_finite=False)
     return solution
 
 

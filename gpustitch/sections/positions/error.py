@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
+import scipy
 
 from gpustitch.model.arrays import Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA
@@ -71,7 +71,7 @@ def texture_error(expected: Expected) -> tuple[float, float] | None:
     # The error of a variance is a multiple of it: weights come from the last fit.
     for _ in range(_ROUNDS):
         weight = 1 / (design @ parts + 1e-14)
-        parts = nnls(design * weight[:, None], variance[a, b] * weight)[0] + 1e-9
+        parts = scipy.optimize.nnls(design * weight[:, None], variance[a, b] * weight)[0] + 1e-9
     share = design[:, 0] * parts[0] / (design @ parts)
     return float(np.sqrt(parts[0])), float(share.max())
 

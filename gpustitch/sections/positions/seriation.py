@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 
@@ -42,8 +41,8 @@ def pieces_of(half_strip: Floats, loosely: bool = False) -> list[Integers]:
         return [np.arange(n)]
     near = half_strip[:, 1 : min(_LAGS, width - 1) + 1] >= least
     first, lag = np.nonzero(near)
-    links = coo_matrix((np.ones(len(first)), (first, first + lag + 1)), (n, n))
-    label = connected_components(links, directed=False)[1]
+    links = scipy.sparse.coo_matrix((np.ones(len(first)), (first, first + lag + 1)), (n, n))
+    label = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
     return sorted((np.flatnonzero(label == k) for k in range(int(label.max()) + 1)), key=lambda piece: int(piece[0]))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtri
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA
@@ -95,7 +95,7 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     doubtful = np.zeros(n)
     slow = min(max(2 * n // SLOW - 1, 1), count)
     seen = height[:slow] @ np.linalg.solve((expected + stated)[:slow, :slow], height[:slow])
-    if seen > chdtri(slow, CHANCE):
+    if seen > scipy.special.chdtri(slow, CHANCE):
         doubtful = np.abs(placed[:, :slow] @ height[:slow])
     return Held(
         positions + placed @ (gain @ height - height),

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from gpustitch.array import Array, namespace, to_host
 from gpustitch.model.arrays import Floats
@@ -78,7 +78,7 @@ def striped_part(plane: Array) -> Floats:
         parts = [slice(0, middle), slice(middle, None)]
         counts = [used[part].sum(axis=0) for part in parts]
         profiles = [values[part].sum(axis=0) / np.maximum(n, 1) for part, n in zip(parts, counts, strict=True)]
-        fine = [profile - gaussian_filter1d(profile, _WIDEST_PX, mode="nearest") for profile in profiles]
+        fine = [profile - scipy.ndimage.gaussian_filter1d(profile, _WIDEST_PX, mode="nearest") for profile in profiles]
         both = (counts[0] > middle / 2) & (counts[1] > middle / 2)
         one, two = (of[both] for of in fine)
         norm = float(np.sqrt((one * one).sum() * (two * two).sum()))

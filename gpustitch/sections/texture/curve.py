@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
-from scipy.optimize import nnls
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 
@@ -84,14 +83,14 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
     longest = knots[-1]
     count = len(knots) - _DEGREE - 1
     root = np.sqrt(total / total.sum())
-    basis = BSpline(knots, np.eye(count), _DEGREE)(at)
+    basis = scipy.interpolate.BSpline(knots, np.eye(count), _DEGREE)(at)
     bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
     # Coefficients are sums of falling steps; the last step is the level at the end, which may have either sign.
     design = np.cumsum(np.concatenate([root[:, None] * basis, bend]), axis=1)
     design = np.concatenate([design, -design[:, -1:]], axis=1)
-    factors = nnls(design, np.concatenate([root * mean, np.zeros(len(bend))]))[0]
+    factors = scipy.optimize.nnls(design, np.concatenate([root * mean, np.zeros(len(bend))]))[0]
     factors[-2] -= factors[-1]
-    spline = BSpline(knots, np.cumsum(factors[-2::-1])[::-1], _DEGREE)
+    spline = scipy.interpolate.BSpline(knots, np.cumsum(factors[-2::-1])[::-1], _DEGREE)
     fine = np.arange(int(longest * FINE) + 1) / FINE
     return Curve(spline(fine), np.minimum(spline(fine, 1), -_LEAST_SLOPE))
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import fdtrc
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.patches import LAGS, PatchSimilarities
@@ -101,7 +101,7 @@ def disagreement(found: PatchSimilarities, positions: Floats) -> Disagreement | 
         if usual < MOST_NOISE**2:
             free = pairs.values.shape[1] - 1
             ratio = float((power[:STEADY] / noise[:STEADY]).mean())
-            chance *= float(fdtrc(STEADY * free, (NOISE - STEADY) * free, ratio))
+            chance *= float(scipy.special.fdtrc(STEADY * free, (NOISE - STEADY) * free, ratio))
             heights.append(np.sqrt(max(float(power[:STEADY].sum()) - usual, 0.0)))
     return Disagreement(chance, float(max(heights))) if heights else None
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.model import EstimateOptions
@@ -274,7 +274,7 @@ def _ratio(spacing: Floats) -> float:
 
 def slow_part(spacing: Floats) -> Floats:
     """The slow part of the spacing."""
-    smooth: Floats = np.maximum(gaussian_filter1d(spacing, _SLOW, mode="nearest"), _LEAST_SLOW)
+    smooth: Floats = np.maximum(scipy.ndimage.gaussian_filter1d(spacing, _SLOW, mode="nearest"), _LEAST_SLOW)
     return smooth
 
 

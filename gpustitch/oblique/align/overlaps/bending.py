@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from gpustitch.model.arrays import Floats, PxZYX
 
@@ -52,7 +52,7 @@ def bend(
         freedom = _EXPECTED_WEIGHT + max(n - len(change), 0)
         variance = (_EXPECTED_WEIGHT * float(weight @ expected[:, axis]) + rest) / freedom
         error = np.sqrt(variance * np.diag(fit @ shares @ fit.T))
-        sure = np.abs(change[1:]) > np.maximum(stdtrit(freedom, 1 - _CHANCE / 2) * error[1:], _LEAST_PX)
+        sure = np.abs(change[1:]) > np.maximum(scipy.special.stdtrit(freedom, 1 - _CHANCE / 2) * error[1:], _LEAST_PX)
         changes[axis] = np.abs(change[1:] * sure).max()
     z, y, x = changes.tolist()
     return (z, y, x) if max(z, y, x) > 0 else None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.model import Box, Coverage, Spacing, UmXYZ, Volume
 from gpustitch.model.arrays import Floats, Floats32
@@ -280,7 +280,7 @@ def _band(image: Floats32, spacing: Spacing, sigma_um: float) -> Floats32:
         n = min(max(1, round(sigma_um / um)), image.shape[axis])
         bins = sums_of_bins(bins, axis, n) / np.float32(n)
     bins = bins[:, :, 0] - bins.mean(dtype=np.float64).astype(np.float32)
-    narrow, wide = (ndimage.gaussian_filter(bins, sigma) for sigma in (1.0, _WIDE))
+    narrow, wide = (scipy.ndimage.gaussian_filter(bins, sigma) for sigma in (1.0, _WIDE))
     out: Floats32 = narrow - wide
     return out
 
@@ -343,7 +343,7 @@ def _level_about(image: Floats32, spacing: Spacing, sigma_um: float) -> Floats32
     for axis, n in enumerate(each):
         bins = sums_of_bins(bins, axis, n) / np.float32(n)
     coarse = [max(1, round(n / k)) for n, k in zip(size, each, strict=True)]
-    level: Floats32 = ndimage.uniform_filter(ndimage.uniform_filter(bins[:, :, 0], coarse), coarse)
+    level: Floats32 = scipy.ndimage.uniform_filter(scipy.ndimage.uniform_filter(bins[:, :, 0], coarse), coarse)
     for axis, (n, k) in enumerate(zip(image.shape, each, strict=True)):
         level = between_bins(level, axis, k, n)
     return level
@@ -352,5 +352,5 @@ def _level_about(image: Floats32, spacing: Spacing, sigma_um: float) -> Floats32
 def _mean_around(image: Floats32, structures: float, spacing: Spacing, sigma_um: float) -> Floats32:
     """The mean about each pixel, twice over a square of so many structures."""
     size = [max(3, round(structures * sigma_um / um)) for um in (spacing.z_um, spacing.y_um)]
-    out: Floats32 = ndimage.uniform_filter(ndimage.uniform_filter(image, size), size)
+    out: Floats32 = scipy.ndimage.uniform_filter(scipy.ndimage.uniform_filter(image, size), size)
     return out

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.array import Array, Device, namespace, on, to_host
 from gpustitch.model import ZYX, Box
@@ -328,7 +328,7 @@ def _is_drawn_out(correlation: Floats, at: Sequence[np.intp]) -> bool:
     """Whether places further from a peak than peaks are apart belong to it."""
     best = min(float(correlation[tuple(at)]), 0.9999)
     alike = correlation >= min(_ALIKE * best, math.tanh(_ALIKE_Z * math.atanh(best)))
-    group, _ = ndimage.label(alike, np.ones((3, 3, 3)))
+    group, _ = scipy.ndimage.label(alike, np.ones((3, 3, 3)))
     places = np.argwhere(group == group[tuple(at)])
     return bool(np.abs(places - np.array(at)).max() > _APART)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import fft
+import scipy
 
 from gpustitch.array.stated import Shaped, states
 from gpustitch.model import ZYX
@@ -28,7 +28,7 @@ def comparison_bytes(
     A transform makes another spectrum, and takes as much room as one.
     """
     of_axes = list(zip(fixed.shape, moving.shape, low, high, strict=True))
-    z, y, x = (fft.next_fast_len(int(max(m - lo, n + hi, m, n)), True) for n, m, lo, hi in of_axes)
+    z, y, x = (scipy.fft.next_fast_len(int(max(m - lo, n + hi, m, n)), True) for n, m, lo, hi in of_axes)
     spectrum = 8 * z * y * (x // 2 + 1)
     arrays, larger = 4 * (fixed.size + moving.size), 4 * max(fixed.size, moving.size)
     n_shifts = [hi - lo + 1 for lo, hi in zip(low, high, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.array import Device
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
@@ -60,7 +60,7 @@ class Ground:
             return bins
         finer = [s / n for s, n in zip(self._structure, binning, strict=True)]
         known = bins if finite.all() else np.where(finite, bins, np.median(bins[finite]))
-        seen = ndimage.gaussian_filter(known, [0.5 * n if n > 1 else 0.0 for n in finer])
+        seen = scipy.ndimage.gaussian_filter(known, [0.5 * n if n > 1 else 0.0 for n in finer])
         return np.where(objects(seen), np.float32(np.nan), bins)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.oblique.align.solving.mixture import Choice
@@ -63,6 +63,7 @@ def half_width(off: Floats, deviation: Floats, weight: Floats) -> Floats:
     high = (np.abs(off) + 4 * deviation).max(axis=0)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        held = weight @ (ndtr((middle - off) / deviation) - ndtr((-middle - off) / deviation))
+        above, below = (scipy.special.ndtr((end - off) / deviation) for end in (middle, -middle))
+        held = weight @ (above - below)
         low, high = np.where(held < 0.95, middle, low), np.where(held < 0.95, high, middle)
     return np.asarray(high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpustitch.array import Array, kernel
 
@@ -26,7 +26,7 @@ def running_medians(grid: Array, out: Array, reach: int) -> None:
     inside = slice(reach, reach + grid.shape[1])
     for values, medians in zip(grid, out, strict=True):
         for column, median in zip(np.ascontiguousarray(values.T), medians.T, strict=True):
-            median[...] = ndimage.median_filter(column[around], 2 * reach + 1)[inside]
+            median[...] = scipy.ndimage.median_filter(column[around], 2 * reach + 1)[inside]
 
 
 @kernel("columns.cu", tile=(1, None, 8), threads=(256,))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from gpustitch.model.arrays import Floats
 
@@ -40,15 +40,15 @@ def lean_of(grids: Sequence[tuple[Floats, Floats]], step_px: float) -> Lean:
         Columns from one window to the next.
     """
     rows, count = grids[0][0].shape
-    length = fft.next_fast_len(2 * rows, real=True)
+    length = scipy.fft.next_fast_len(2 * rows, real=True)
     distances = [n for n in range(1, count) if _FROM * count <= n <= _TO * count] or [count // 2]
     spectra, weights = np.zeros((len(distances), length // 2 + 1), np.complex128), np.zeros(len(distances))
     for values, weight in grids:
-        of_columns = fft.rfft((values - values.mean(axis=0)) * weight, length, axis=0)
+        of_columns = scipy.fft.rfft((values - values.mean(axis=0)) * weight, length, axis=0)
         for n, apart in enumerate(distances):
             spectra[n] += (np.conj(of_columns[:, :-apart]) * of_columns[:, apart:]).sum(axis=1)
             weights[n] += (weight[:, :-apart] * weight[:, apart:]).sum()
-    covariances = fft.irfft(spectra, length) / np.maximum(weights, 1e-12)[:, None]
+    covariances = scipy.fft.irfft(spectra, length) / np.maximum(weights, 1e-12)[:, None]
     n_angles = 2 * round(_MOST_DEG / _STEP_DEG) + 1
     angles = np.linspace(-_MOST_DEG, _MOST_DEG, n_angles)
     down = np.rint(np.outer(distances, np.tan(np.deg2rad(angles))) * step_px).astype(np.intp) % length

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.ops.robust import median_and_scatter
 
@@ -56,7 +56,7 @@ def direction_of(light: Floats, lit: Mask) -> float | None:
                 continue
             # An edge of the tissue is in few windows, stripes are in most.
             profile = np.median([_rays(spectrum, angles, low, high) for spectrum in spectra], axis=0)
-            rise = profile - ndimage.median_filter(profile, 2 * int(_NEIGHBOURS_DEG / _STEP_DEG) + 1, mode="wrap")
+            rise = profile - scipy.ndimage.median_filter(profile, 2 * int(_NEIGHBOURS_DEG / _STEP_DEG) + 1, mode="wrap")
             peak, least = int(rise.argmax()), max(_RISE, _SIGMAS * float(median_and_scatter(rise)[1]))
             if rise[peak] > max(least, best) and _width(rise, peak) <= _WIDTH * resolution:
                 best, found = float(rise[peak]), _refined(angles, rise, peak)
@@ -104,8 +104,8 @@ def _spectra(light: Floats, lit: Mask) -> Floats:
 
 def _detail(light: Floats, lit: Mask) -> Floats:
     """Difference from the local mean, as a share of it, cut off; 0 where nothing is lit."""
-    share = ndimage.uniform_filter(lit.astype(np.float32), _LOCAL, mode="nearest")
-    mean = ndimage.uniform_filter(np.where(lit, light, 0), _LOCAL, mode="nearest")
+    share = scipy.ndimage.uniform_filter(lit.astype(np.float32), _LOCAL, mode="nearest")
+    mean = scipy.ndimage.uniform_filter(np.where(lit, light, 0), _LOCAL, mode="nearest")
     ratio = np.divide(light * share, mean, out=np.ones_like(light), where=lit & (mean > 0))
     return np.asarray(np.clip(ratio - 1, -_CUT, _CUT), np.float32)
 
@@ -116,7 +116,7 @@ def _rays(spectrum: Floats, angles: npt.NDArray[np.float64], low: float, high: f
     radius = np.arange(int(low * size), int(high * size))
     turned = np.deg2rad(angles)[:, None]
     at = size // 2 + np.stack([radius * np.cos(turned), -radius * np.sin(turned)])
-    return np.asarray(ndimage.map_coordinates(spectrum, at, order=1, mode="grid-wrap").mean(axis=1), np.float64)
+    return np.asarray(scipy.ndimage.map_coordinates(spectrum, at, order=1, mode="grid-wrap").mean(axis=1), np.float64)
 
 
 def in_blocks(values: Floats, side: int) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.measured.direction import direction_of, in_blocks
@@ -295,10 +295,10 @@ def _coarse(frame: RawFrame, after: Floats) -> float | None:
     before, after = frame.light[at], after[at]
     tissue = frame.usable[at] & (before < level[at])
     light, kept = np.where(tissue, before, 0), np.where(tissue, after, 0)
-    of_row, kept_of_row = (ndimage.uniform_filter1d(a, _ROW_PX, axis=1, mode="constant") for a in (light, kept))
+    of_row, kept_of_row = (scipy.ndimage.uniform_filter1d(a, _ROW_PX, axis=1, mode="constant") for a in (light, kept))
     light *= np.divide(kept_of_row, of_row, out=np.ones_like(of_row), where=(of_row > 0) & (kept_of_row > 0))
     share, light, kept = (
-        ndimage.gaussian_filter(in_blocks(values, side), _COARSE_PX / side, mode="nearest")
+        scipy.ndimage.gaussian_filter(in_blocks(values, side), _COARSE_PX / side, mode="nearest")
         for values in (tissue.astype(np.float32), light, kept)
     )
     known = (share > _LEAST_SHARE) & (light > 0.1 * share * frame.rows.light)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.ops.robust import weighted_median
 
@@ -113,8 +113,8 @@ def _log(means: Floats, light: float) -> Floats:
 
 def _smooth(values: Floats, among: Mask) -> Floats:
     """Gaussian mean over the rows of those ``among``; other values must be 0."""
-    weight = ndimage.gaussian_filter1d(among.astype(np.float32), _STRIPE_ROWS, axis=0, mode="nearest")
-    mean = ndimage.gaussian_filter1d(values.astype(np.float32), _STRIPE_ROWS, axis=0, mode="nearest")
+    weight = scipy.ndimage.gaussian_filter1d(among.astype(np.float32), _STRIPE_ROWS, axis=0, mode="nearest")
+    mean = scipy.ndimage.gaussian_filter1d(values.astype(np.float32), _STRIPE_ROWS, axis=0, mode="nearest")
     return np.asarray(mean / np.maximum(weight, 1e-3), np.float32)
 
 
@@ -130,11 +130,12 @@ def _calm(means: Floats, lit: Mask) -> Mask:
     beside = []
     for origin in (_EDGE_ROWS // 2 - 1, -(_EDGE_ROWS // 2)):
         total, count = (
-            ndimage.uniform_filter1d(a, _EDGE_ROWS, axis=0, mode="nearest", origin=origin) for a in (inside, weight)
+            scipy.ndimage.uniform_filter1d(a, _EDGE_ROWS, axis=0, mode="nearest", origin=origin)
+            for a in (inside, weight)
         )
         beside.append(total / np.maximum(count, 1e-3))
     even = (np.abs(beside[0] - beside[1]) < _EDGE) | ~lit
-    calm: Mask = lit & ndimage.binary_erosion(even, np.ones((_BESIDE_EDGE_ROWS, 1), bool), border_value=1)
+    calm: Mask = lit & scipy.ndimage.binary_erosion(even, np.ones((_BESIDE_EDGE_ROWS, 1), bool), border_value=1)
     return calm
 
 

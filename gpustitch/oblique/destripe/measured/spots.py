@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from gpustitch.oblique.destripe.measured.row_lines import DIM
 from gpustitch.ops.robust import MAD_TO_SIGMA
@@ -142,7 +142,7 @@ def _far_sum(values: npt.NDArray[Any], places: Ints) -> Floats:
 
 def _spots(raw: Floats, usable: Mask) -> tuple[Ints, Mask]:
     """Places (spots, 2) of compact bright spots that can be measured, and the pixels of all that stands out."""
-    smooth = ndimage.uniform_filter(raw, 3, mode="nearest")
+    smooth = scipy.ndimage.uniform_filter(raw, 3, mode="nearest")
     background = np.maximum(_background(smooth), _background(smooth.T).T)
     lit = usable & (background > 0)
     if not lit.any():
@@ -157,16 +157,16 @@ def _spots(raw: Floats, usable: Mask) -> tuple[Ints, Mask]:
     bright = excess > least
     beside = [np.roll(excess, shift, axis) for axis in (0, 1) for shift in (-_COMPACT_PX, _COMPACT_PX)]
     compact = np.sort(np.stack(beside), axis=0)[2] < excess / 2
-    peaks = bright & compact & (smooth == ndimage.maximum_filter(smooth, _APART, mode="nearest"))
-    peaks &= ndimage.minimum_filter(usable, 2 * _CORE + 1)
+    peaks = bright & compact & (smooth == scipy.ndimage.maximum_filter(smooth, _APART, mode="nearest"))
+    peaks &= scipy.ndimage.minimum_filter(usable, 2 * _CORE + 1)
     peaks[:_BOX] = peaks[-_BOX:] = False
     peaks[:, : _BESIDE[1]] = peaks[:, -_BESIDE[1] :] = False
-    spots = ndimage.binary_dilation(excess > least / 2, iterations=2)
+    spots = scipy.ndimage.binary_dilation(excess > least / 2, iterations=2)
     places = np.argwhere(peaks)
     return places[:: max(1, -(-len(places) // _MOST_SPOTS))], spots
 
 
 def _background(image: Floats) -> Floats:
     """Median along the rows."""
-    few = ndimage.median_filter(image[:, ::_STEP], (1, _BACKGROUND_PX // _STEP | 1), mode="nearest")
+    few = scipy.ndimage.median_filter(image[:, ::_STEP], (1, _BACKGROUND_PX // _STEP | 1), mode="nearest")
     return np.repeat(few, _STEP, axis=1)[:, : image.shape[1]]
