@@ -18,6 +18,20 @@ template <typename V> __device__ inline V to_voxel(float value) {
     }
 }
 
+// Light times the gain of a flat field as a voxel: whole numbers are truncated if `truncate`, else rounded.
+template <typename V> __device__ inline V to_counts(float value, bool truncate) {
+    return to_voxel<V>(Voxel<V>::is_whole && truncate ? truncf(value) : value);
+}
+
+// The gain of a flat field (rows, columns), or one for all pixels: then a row or a column more changes nothing.
+struct FlatGain {
+    const float* values;
+    int64 row;
+    int column;
+
+    __device__ float of(int64 y, int64 x) const { return values[y * row + x * column]; }
+};
+
 // Number of this thread in the launch.
 __device__ inline int64 thread_number() { return (int64)blockIdx.x * blockDim.x + threadIdx.x; }
 

@@ -16,6 +16,7 @@ struct Tile {
     int64 frame;
     int row, column;
 
+    __device__ Tile(int64 frame, int row, int column) : frame(frame), row(row), column(column) {}
     __device__ Tile(int64 rows, int64 columns, int height, int width) {
         const int64 across = (columns + width - 1) / width, down = (rows + height - 1) / height;
         const int64 block = blockIdx.x;

@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flat_counts(
         for (int k = 0; k < PER_THREAD; ++k) {
             const int64 x = first + k * THREADS;
             const float result = (value[k] - offset) * factor[k];
-            if (x < columns) out[row + x] = to_voxel<T>(Voxel<T>::is_whole && truncate ? truncf(result) : result);
+            if (x < columns) out[row + x] = to_counts<T>(result, truncate);
         }
     }
 }

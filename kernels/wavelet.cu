@@ -2,13 +2,20 @@
 
 // A block of 256 threads restores 32 x 64 pixels; dwt.cuh gives each thread the stripes to remove from its eight
 // pixels. To blend two bands, the block first smooths the share of the foreground, from a tile with four more pixels on
-// every side. The coefficients then replace that tile in shared memory. T is the type of images.
+// every side. The coefficients then replace that tile in shared memory. The same tiles of all frames follow each other,
+// so that the gain of the flat field is read once. T is the type of images, O that of the counts made of them.
 constexpr int REACH = 4, TAPS = 2 * REACH + 1;
 constexpr int WIDE_ROWS = TILE_ROWS + 2 * REACH, WIDE_COLUMNS = TILE_COLUMNS + 2 * REACH;
 constexpr int SMOOTHED_AT_ONCE = 8;
 constexpr float MOST_FLOAT = 3.402823466e38f;
 
 static_assert(WIDE_ROWS * WIDE_COLUMNS >= TILE_ROWS * DOUBLED_PITCH, "the coefficients need more room than the tile");
+
+// This block's tile: a tile of every frame, then the next one.
+__device__ inline Tile tile_of_all_frames(int64 n_frames, int64 columns) {
+    const int64 across = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS, place = blockIdx.x / n_frames;
+    return {(int64)blockIdx.x % n_frames, (int)(place / across) * TILE_ROWS, (int)(place % across) * TILE_COLUMNS};
+}
 
 // Limits that clip counts; limits of +-MOST_FLOAT leave counts unchanged.
 struct Limits {
@@ -32,9 +39,42 @@ struct Pixels {
         const T* at = image + (int64)(row + q) * columns + column;
         return make_float2((float)at[0], column + 1 < columns ? (float)at[1] : 0.0f);
     }
-    __device__ void store(float* out, int q, float2 values) const {
-        if (row + q >= rows || column >= columns) return;
-        store_pair(out + (int64)(row + q) * columns + column, values, column + 1 < columns);
+};
+
+// What is made of restored light: the ends of the range as they were, less the offset, times the gain of the flat.
+struct Finish {
+    double full_scale;
+    bool keeps_ends, truncate;
+    float dark;
+    FlatGain flat;
+    O* out;
+
+    // Of one pixel in row y and column x; it is compared as a T, as float32 does not hold all of a uint32.
+    __device__ O of(const T* pixel, float light, int y, int x) const {
+        if (keeps_ends) {
+            const T count = *pixel;
+            light = count <= (T)0 ? 0.0f : light;
+            if (full_scale < 1.0 / 0.0)
+                light = (double)count == full_scale ? (float)full_scale : fminf(light, (float)full_scale);
+        }
+        return to_counts<O>((light - dark) * flat.of(y, x), truncate);
+    }
+    // Of the two pixels of row q.
+    __device__ void store(Pixels pixels, int q, float2 light) const {
+        const int y = pixels.row + q, x = pixels.column;
+        if (y >= pixels.rows || x >= pixels.columns) return;
+        const int64 at = (int64)y * pixels.columns + x;
+        const bool both = x + 1 < pixels.columns;
+        struct alignas(2 * sizeof(O)) Pair { O first, second; };
+        Pair pair;
+        pair.first = of(pixels.image + at, light.x, y, x);
+        if (both) pair.second = of(pixels.image + at + 1, light.y, y, x + 1);
+        if (both && (unsigned long long)(out + at) % sizeof(Pair) == 0) {
+            *(Pair*)(out + at) = pair;
+        } else {
+            out[at] = pair.first;
+            if (both) out[at + 1] = pair.second;
+        }
     }
 };
 
@@ -124,10 +164,11 @@ extern "C" __global__ void __launch_bounds__(256) restore_band(
     const float* coefficients, long long n_removed, long long coefficient_rows, long long n_subbands,
     long long coefficient_columns,
     const float* taps, long long n_filters, long long length,
-    float* out, long long n_frames, long long rows, long long columns) {
+    const double* full_scale, long long n_scales, const float* flat_gain, long long flat_rows, long long flat_columns,
+    O* out, long long n_frames, long long rows, long long columns, double dark, long long truncate) {
     __shared__ float doubled[TILE_ROWS * DOUBLED_PITCH];
     __shared__ float4 weights[HALF_TAPS];
-    const Tile tile(rows, columns, TILE_ROWS, TILE_COLUMNS);
+    const Tile tile = tile_of_all_frames(n_frames, columns);
     const Pixels pixels(images, rows, columns, tile);
     const Coefficients removed(coefficients, coefficient_rows, coefficient_columns, tile);
     const Limits clipped = {limits[2 * tile.frame], limits[2 * tile.frame + 1]};
@@ -135,8 +176,11 @@ extern "C" __global__ void __launch_bounds__(256) restore_band(
     __syncthreads();
     float2 restored[AT_ONCE];
     restore(pixels, clipped, removed, weights, (int)length / 2, tile, doubled, restored);
+    const Finish finish = {
+        n_scales ? full_scale[tile.frame] : 0.0, n_scales > 0, truncate != 0, (float)dark,
+        {flat_gain, flat_rows > 1 ? flat_columns : 0, flat_columns > 1}, out + tile.frame * rows * columns};
 #pragma unroll
-    for (int q = 0; q < AT_ONCE; ++q) pixels.store(out + tile.frame * rows * columns, q, restored[q]);
+    for (int q = 0; q < AT_ONCE; ++q) finish.store(pixels, q, restored[q]);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
@@ -148,12 +192,13 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
     long long background_columns,
     const float* taps, long long n_filters, long long length,
     const float* smoothing, long long n_smoothing,
-    float* out, long long n_frames, long long rows, long long columns,
-    long long split_foreground, long long split_background, double crossover) {
+    const double* full_scale, long long n_scales, const float* flat_gain, long long flat_rows, long long flat_columns,
+    O* out, long long n_frames, long long rows, long long columns,
+    long long split_foreground, long long split_background, double crossover, double dark, long long truncate) {
     __shared__ float wide[WIDE_ROWS * WIDE_COLUMNS];
     __shared__ __align__(8) float smooth[TILE_ROWS * WIDE_COLUMNS];
     __shared__ float4 weights[HALF_TAPS];
-    const Tile tile(rows, columns, TILE_ROWS, TILE_COLUMNS);
+    const Tile tile = tile_of_all_frames(n_frames, columns);
     const Pixels pixels(images, rows, columns, tile);
     const float threshold = thresholds[tile.frame];
     __shared__ float gaussian[TAPS];
@@ -184,8 +229,12 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
 #pragma unroll
     for (int q = 0; q < AT_ONCE; ++q) {
         const float2 share = shares[q * WIDE_COLUMNS / 2];
-        const float2 values = make_float2(
-            (above[q].x - below[q].x) * share.x + below[q].x, (above[q].y - below[q].y) * share.y + below[q].y);
-        pixels.store(out + tile.frame * rows * columns, q, values);
+        above[q].x = (above[q].x - below[q].x) * share.x + below[q].x;
+        above[q].y = (above[q].y - below[q].y) * share.y + below[q].y;
     }
+    const Finish finish = {
+        n_scales ? full_scale[tile.frame] : 0.0, n_scales > 0, truncate != 0, (float)dark,
+        {flat_gain, flat_rows > 1 ? flat_columns : 0, flat_columns > 1}, out + tile.frame * rows * columns};
+#pragma unroll
+    for (int q = 0; q < AT_ONCE; ++q) finish.store(pixels, q, above[q]);
 }

@@ -1,6 +1,6 @@
 #include "common.cuh"
 
-// T is the type of images.
+// T is the type of images, O that of their counts.
 constexpr int WARP = 32, THREADS = 256, WARPS = THREADS / WARP, BAND = 32, BATCH = 4;
 constexpr float MOST_FLOAT = 3.402823466e38f;
 
@@ -138,15 +138,17 @@ extern "C" __global__ void __launch_bounds__(1024) grid_logarithm(
 }
 
 // A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced and a column's
-// place is read once. Four pixels and their gains are read at a time.
-extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(
+// place is read once. Four pixels and their gains are read at a time. The same tiles of all
+// frames follow each other, so that the flat field's gain comes from the cache for all but the first.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) apply_gains(
     const T* images, long long n_images, long long rows, long long columns, const float* gains,
     long long gain_images, long long gain_rows, long long windows, const float* places, long long n_places,
-    const float* full_scale, long long n_full_scale, float* out, long long out_images, long long out_rows,
-    long long out_columns, double dark) {
-    const int64 across = (columns + THREADS - 1) / THREADS, bands = (rows + BAND - 1) / BAND;
-    const int64 first = blockIdx.x / across % bands * BAND, image = blockIdx.x / across / bands;
-    const int64 x = blockIdx.x % across * THREADS + threadIdx.x;
+    const float* full_scale, long long n_full_scale, const float* flat_gain, long long flat_rows,
+    long long flat_columns, O* out, long long out_images, long long out_rows, long long out_columns, double dark,
+    long long truncate) {
+    const int64 across = (columns + THREADS - 1) / THREADS;
+    const int64 image = blockIdx.x % n_images, tile = blockIdx.x / n_images;
+    const int64 first = tile / across * BAND, x = tile % across * THREADS + threadIdx.x;
     if (x >= columns) return;
     const int height = (int)min((int64)BAND, rows - first), next = windows > 1;
     const int left = max(0, min((int)places[x], (int)windows - 2));
@@ -154,18 +156,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(
     const float saturated = full_scale[image], most = saturated - offset;
     const float* gain = gains + (image * rows + first) * windows + left;
     const T* from = images + (image * rows + first) * columns + x;
-    float* to = out + (image * rows + first) * columns + x;
+    O* to = out + (image * rows + first) * columns + x;
+    const FlatGain flat = {flat_gain, flat_rows > 1 ? flat_columns : 0, flat_columns > 1};
     for (int start = 0; start < height; start += BATCH) {
-        float counts[BATCH] = {}, lower[BATCH] = {}, upper[BATCH] = {};
+        float counts[BATCH] = {}, lower[BATCH] = {}, upper[BATCH] = {}, factor[BATCH] = {};
 #pragma unroll
         for (int k = 0; k < BATCH; ++k, from += columns, gain += windows) {
             if (start + k < height) counts[k] = (float)*from, lower[k] = gain[0], upper[k] = gain[next];
+            if (start + k < height) factor[k] = flat.of(first + start + k, x);
         }
 #pragma unroll
         for (int k = 0; k < BATCH; ++k, to += columns) {
             float value = ((upper[k] - lower[k]) * share + lower[k]) * (counts[k] - offset);
             if (saturated <= MOST_FLOAT) value = counts[k] >= saturated ? most : fminf(value, most);
-            if (start + k < height) *to = counts[k] == 0.0f ? 0.0f : value;
+            value = counts[k] == 0.0f ? 0.0f : value;
+            if (start + k < height) *to = to_counts<O>(value * factor[k], truncate);
         }
     }
 }

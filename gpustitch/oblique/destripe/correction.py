@@ -18,9 +18,16 @@ from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
 from gpustitch.oblique.destripe.margins import edges_of
 from gpustitch.oblique.destripe.saturation import keep_ends
-from gpustitch.oblique.destripe.wavelet import destripe_wavelet
+from gpustitch.oblique.destripe.wavelet import destripe_wavelet, takes_counts
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
-from gpustitch.oblique.flat.flatfield import COUNTED, check_scaled_flat, count_at_end, flattened, inverse_flat
+from gpustitch.oblique.flat.flatfield import (
+    COUNTED,
+    Counts,
+    check_scaled_flat,
+    count_at_end,
+    flattened,
+    inverse_flat,
+)
 
 # The notch takes about half of a foreground structure of 2 * columns / sigma1 pixels. Cells are shorter than this.
 _LEAST_KEPT_PX = 20
@@ -206,8 +213,8 @@ class Correction:
         """The corrected frame (rows, columns), or frames (frames, rows, columns), as an array of `result_type`.
 
         It is computed in float32. Whole numbers are rounded and clipped to the range of their type. The array is new,
-        or may be ``room``, of the shape (frames, rows, columns). ``host`` has frames of a device on the host, where
-        they are there too: they tell at once what else would be waited for.
+        or may be ``room``, of the shape (frames, rows, columns) and apart from the frame. ``host`` has frames of a
+        device on the host, where they are there too: they tell at once what else would be waited for.
 
         Raises
         ------
@@ -231,8 +238,22 @@ class Correction:
         truncate = self.method == "wavelet" and self.wavelet.compat
         dark = 0.0 if self.takes_dark else self.dark
         gain = resident(self._gain, frames)
-        out = flattened(self._destriped(frames, host), gain, dtype, dark, truncate=truncate, room=room)
+        if self.makes_counts(frames.dtype):
+            counts = Counts.of(frames, gain, dtype, dark, truncate=truncate, room=room)
+            if self.wavelet.notch is not None:
+                destripe_guarded(frames, self.wavelet.notch, self.dark, counts)
+            else:
+                destripe_wavelet(self._light(frames), self.wavelet, counts)
+            out = counts.as_type(dtype)
+        else:
+            out = flattened(self._destriped(frames, host), gain, dtype, dark, truncate=truncate, room=room)
         return out if out is room else out.reshape(frame.shape)
+
+    def makes_counts(self, dtype: np.dtype[Any]) -> bool:
+        """Whether the last step that destripes frames of a type also makes counts: no light is written before."""
+        if self.method != "wavelet" or not self.destripes:
+            return False
+        return self.wavelet.one_count == 1 if self.wavelet.notch is not None else takes_counts(dtype, self.wavelet)
 
     def check_values(self, frame: Array) -> None:
         """Refuse a frame whose values the correction would lose; raises what `apply` raises about them."""
@@ -308,8 +329,6 @@ class Correction:
             return frames if is_read else frames.astype(np.float32)
         if self.method == "wavelet" and self.wavelet.notch is not None:
             unit = self.wavelet.one_count
-            if unit == 1:
-                return destripe_guarded(frames, self.wavelet.notch, self.dark)
             return destripe_guarded(
                 frames.astype(np.float32) / np.float32(unit), self.wavelet.notch, self.dark / unit
             ) * np.float32(unit)

@@ -40,8 +40,8 @@ def otsu_of_frames_bytes(frames: Shaped) -> int:
 
 
 @states(destripe_wavelet)
-def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
-    """The result, the coefficients of all levels of the bands that are filtered, and products of the finest.
+def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions, counts: Any = None) -> int:
+    """The result if it is light, the coefficients of all levels of the filtered bands, and products of the finest.
 
     What thresholds are found by is gone before.
     """
@@ -57,7 +57,8 @@ def destripe_wavelet_bytes(images: Shaped, options: WaveletOptions) -> int:
     scaled = 0 if options.one_count == 1 else 8
     checked = 1 if images.dtype.kind == "f" else 0
     counted = otsu_of_frames_bytes(images) if is_split and options.threshold == OTSU else 0
-    return (4 + converted + scaled + checked) * images.size + max(sum(sizes) + finest // 2, counted)
+    light = 4 if counts is None else 0
+    return (light + converted + scaled + checked) * images.size + max(sum(sizes) + finest // 2, counted)
 
 
 @states(destripe_lightsheet)
@@ -77,19 +78,24 @@ def destripe_lightsheet_bytes(image: Shaped, options: LightsheetOptions, edges: 
 
 
 @states(destripe_guarded)
-def destripe_guarded_bytes(frames: Shaped, notch: Notch, dark: float) -> int:
-    """The result, and what is computed on the grid of windows."""
+def destripe_guarded_bytes(frames: Shaped, notch: Notch, dark: float, counts: Any = None) -> int:
+    """The result if it is light, and what is computed on the grid of windows."""
     n, rows, columns = frames.shape
     grid = n * (rows + 2 * (1 << notch.level)) * len(window_starts(columns))
     converted = 0 if frames.dtype.name in _READ_AS_THEY_ARE else 4
-    return (4 + converted + frames.dtype.itemsize) * frames.size + 8 * _GRIDS * grid
+    light = 4 if counts is None else 0
+    looked_at = frames.dtype.itemsize if converted else 0  # for saturated pixels, one by one
+    return (light + converted + looked_at) * frames.size + 8 * _GRIDS * grid
 
 
 @states(Correction.apply)
 def corrected_bytes(
     correction: Correction, frame: Shaped, room: Shaped | None = None, host: Shaped | None = None
 ) -> int:
-    """What destriping takes, or its result and what the flat field makes of it, whichever is more."""
+    """What destriping takes, or its result and what the flat field makes of it, whichever is more.
+
+    Where destriping makes the counts itself, they are there before it begins.
+    """
     frames = frame if frame.ndim == 3 else Shaped((1, *frame.shape), frame.dtype)
     dtype = correction.result_type(frames.dtype)
     if correction.is_identity:
@@ -99,6 +105,9 @@ def corrected_bytes(
     checked = (1 + frames.dtype.itemsize) * frames.size if frames.dtype.kind == "f" else 0
     if not correction.destripes:
         return max(checked, (0 if _is_flattened(frames.dtype) else as_float.nbytes) + result)
+    if correction.makes_counts(frames.dtype):
+        counts = min(result, as_float.nbytes)
+        return max(checked, counts + _destriped_bytes(correction, frames, makes_counts=True), result)
     return max(checked, _destriped_bytes(correction, frames), as_float.nbytes + result)
 
 
@@ -107,17 +116,19 @@ def _is_flattened(dtype: np.dtype[Any]) -> bool:
     return any(argument == "images" and dtype.name in names for argument, names in flat_counts.grid.types.values())
 
 
-def _destriped_bytes(correction: Correction, frames: Shaped) -> int:
+def _destriped_bytes(correction: Correction, frames: Shaped, *, makes_counts: bool = False) -> int:
     as_float = Shaped(frames.shape, np.dtype(np.float32))
+    counts = frames if makes_counts else None  # whatever they are
     if correction.method == "lightsheet":
         lessened = correction.lightsheet.lightsheet_vs_background < 1  # the offset is taken first, in float32
         taken = destripe_lightsheet_bytes(as_float if lessened else frames, correction.lightsheet)
         more = 2 * as_float.nbytes if lessened else 0
     elif correction.wavelet.notch is not None:
-        taken, more = destripe_guarded_bytes(as_float, correction.wavelet.notch, 0.0), 0
-        more = 0 if correction.wavelet.one_count == 1 else 2 * as_float.nbytes
+        more = 0 if makes_counts else 2 * as_float.nbytes
+        taken = destripe_guarded_bytes(frames if makes_counts else as_float, correction.wavelet.notch, 0.0, counts)
     else:
-        taken, more = destripe_wavelet_bytes(frames, correction.wavelet), 2 * frames.size
+        taken = destripe_wavelet_bytes(frames, correction.wavelet, counts)
+        more = 0 if makes_counts else 2 * frames.size
     clipped = 0 if frames.dtype.kind == "u" else frames.nbytes
     return taken + more + clipped
 

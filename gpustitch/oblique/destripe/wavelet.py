@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,19 @@ from gpustitch.oblique.destripe.dwt import (
 )
 from gpustitch.oblique.destripe.notch import RowLowPass, RowLowPasses
 from gpustitch.oblique.destripe.otsu import thresholds_of_frames
+from gpustitch.oblique.destripe.saturation import full_scales, put_ends_back
 from gpustitch.oblique.destripe.wavelet_options import OTSU, WaveletOptions
+from gpustitch.oblique.flat.flatfield import Counts, put_counts
 
 # pystripe smooths the share of the foreground by one pixel. SciPy cuts a Gaussian off at four sigmas.
 _SMOOTHING_PX = 1.0
 _REACH = 4
 # Types that the kernels read; frames of other types are first converted to float32.
 _READ_AS_THEY_ARE = ("uint8", "uint16", "uint32", "float32")
+_IMAGES, _COUNTS = f"images: {' '.join(_READ_AS_THEY_ARE)}", "out: uint8 uint16 float32"
 
 
-def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
+def destripe_wavelet(images: Array, options: WaveletOptions, counts: Counts | None = None) -> Array:
     """The image, or each of the frames, without its stripes along the rows.
 
     With different sigmas the image is split at the threshold t. The foreground max(I, t) is filtered with ``sigma1``,
@@ -56,10 +60,15 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
         Counts (rows, columns) or (frames, rows, columns), any real dtype; values below 0 count as 0.
     options
         Bandwidths, wavelet, levels and split.
+    counts
+        Where the result goes, and what offset and flat field make of it; for frames of a type that `takes_counts`.
+        Unless the options say ``compat``, the ends of the range are put back first, as `keep_ends` does. Without
+        ``counts`` the result is light.
 
     Returns
     -------
-    float32 array of the same shape, not clipped. The result of a frame does not depend on the other frames.
+    ``counts.out``, or a float32 array of the same shape, not clipped. The result of a frame does not depend on the
+    other frames.
 
     Raises
     ------
@@ -75,30 +84,42 @@ def destripe_wavelet(images: Array, options: WaveletOptions) -> Array:
         )
     if options.one_count != 1:
         scale = np.float32(options.one_count)
-        counts = images.astype(np.float32) / scale
-        return destripe_wavelet(counts, replace(options, one_count=1.0)) * scale
+        return destripe_wavelet(images.astype(np.float32) / scale, replace(options, one_count=1.0)) * scale
     frames = images[None] if images.ndim == 2 else images
-    out = namespace(images).empty(frames.shape, np.float32)
+    put = Counts.of_light(frames) if counts is None else counts
     filters = _filters(tuple(frames.shape[1:]), options)
+    keeps_ends = counts is not None and not options.compat
     for part in batches(frames):
-        _destripe(frames[part], filters, options, out[part])
-    return out.reshape(images.shape)  # type: ignore[no-any-return]
+        _destripe(frames[part], filters, options, replace(put, out=put.out[part]), keeps_ends)
+    return put.out.reshape(images.shape)
 
 
-def _destripe(frames: Array, filters: _Filters | None, options: WaveletOptions, out: Array) -> None:
+def takes_counts(dtype: np.dtype[Any], options: WaveletOptions) -> bool:
+    """Whether `destripe_wavelet` can make counts of frames of a type at once."""
+    does_filter = bool(options.sigma1 or options.sigma2)
+    return does_filter and options.one_count == 1 and dtype.name in _READ_AS_THEY_ARE
+
+
+def _destripe(frames: Array, filters: _Filters | None, options: WaveletOptions, put: Counts, keeps_ends: bool) -> None:
     """Destripe one batch of frames."""
     xp = namespace(frames)
     if frames.dtype.kind == "f" and not bool(xp.isfinite(frames).all()):
         raise DamagedInputError("an image holds NaN or infinity; replace those pixels before destriping")
     if filters is None:
-        out[...] = frames
+        put.out[...] = frames
         return
     if frames.dtype.name not in _READ_AS_THEY_ARE:
         frames = frames.astype(np.float32)
     taps = resident(wavelet_taps(options.wavelet)[1], frames)
+    # Without ends that are kept, none is looked for.
+    scales = xp.empty(len(frames) if keeps_ends else 0, np.float64)
+    if keeps_ends:
+        full_scales(frames, scales)
+    finish = (scales, put.gain, put.out)
     if not filters.is_split:
         limits = resident(_no_limits(len(frames)), frames)
-        restore_band(frames, limits[0], filters.removed(frames, limits), taps, out)
+        removed = filters.removed(frames, limits)
+        restore_band(frames, limits[0], removed, taps, *finish, put.dark, put.truncate)
         return
     if options.threshold == OTSU:
         thresholds = thresholds_of_frames(frames)
@@ -108,8 +129,8 @@ def _destripe(frames: Array, filters: _Filters | None, options: WaveletOptions, 
     bands = iter(removed.reshape(sum(filters.has), len(frames), *removed.shape[1:]))
     foreground, background = (next(bands) if has else _nothing(frames) for has in filters.has)
     blend_bands(
-        frames, thresholds, foreground, background, taps, resident(_SMOOTHING, frames),
-        out, *filters.has, options.crossover,
+        frames, thresholds, foreground, background, taps, resident(_SMOOTHING, frames), *finish,
+        *filters.has, options.crossover, put.dark, put.truncate,
     )  # fmt: skip
 
 
@@ -199,9 +220,19 @@ def _gaussian() -> npt.NDArray[np.float32]:
 _SMOOTHING = _gaussian()
 
 
-@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
-def restore_band(images: Array, limits: Array, coefficients: Array, taps: Array, out: Array) -> None:
-    """``out = (1 + I) exp(d) - 1`` with I the clipped counts and d the synthesis of the finest coefficients.
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T=_IMAGES, O=_COUNTS)
+def restore_band(
+    images: Array,
+    limits: Array,
+    coefficients: Array,
+    taps: Array,
+    full_scale: Array,
+    flat_gain: Array,
+    out: Array,
+    dark: float,
+    truncate: bool,
+) -> None:
+    """``(1 + I) exp(d) - 1``, made counts, with I the clipped counts and d the synthesis of the finest coefficients.
 
     Parameters
     ----------
@@ -211,17 +242,24 @@ def restore_band(images: Array, limits: Array, coefficients: Array, taps: Array,
         float32 (frames, rows, 2, columns) as for `synthesise`; without rows d is 0.
     taps
         Low and high pass of the synthesis, float32 (2, F).
+    full_scale
+        Count at which each frame is saturated, float64 (frames,); the ends of the range are then put back first, as
+        `put_ends_back` does. If it is empty they are not.
+    flat_gain, dark, truncate
+        As ``gain``, ``dark`` and ``truncate`` of `flat_counts`, which makes counts of that.
     out
-        float32 (frames, rows, columns).
+        uint8, uint16 or float32 (frames, rows, columns); written.
     """
     matrices = synthesis_matrices(taps)
-    for image, limit, removed, target in zip(images, limits, coefficients, out, strict=True):
+    for number, (image, limit, removed) in enumerate(zip(images, limits, coefficients, strict=True)):
         for start in range(0, len(image), BAND):
             part = image[start : start + BAND].astype(np.float32)
-            target[start : start + BAND] = _restored(part, limit[0], limit[1], removed, matrices, start)
+            light = _restored(part, limit[0], limit[1], removed, matrices, start)
+            _put_ends_back(image[start : start + BAND], full_scale[number : number + 1], light)
+            put_counts(light, flat_gain, out[number], start, dark, truncate, light)
 
 
-@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T="images: uint8 uint16 uint32 float32")
+@kernel("wavelet.cu", tile=(1, 32, 64), threads=(256,), T=_IMAGES, O=_COUNTS)
 def blend_bands(
     images: Array,
     thresholds: Array,
@@ -229,12 +267,16 @@ def blend_bands(
     background: Array,
     taps: Array,
     smoothing: Array,
+    full_scale: Array,
+    flat_gain: Array,
     out: Array,
     split_foreground: bool,
     split_background: bool,
     crossover: float,
+    dark: float,
+    truncate: bool,
 ) -> None:
-    """Restore foreground and background as `restore_band` does, and blend them.
+    """Restore foreground and background as `restore_band` does, blend them, and make counts of the blend.
 
     The share of the foreground is ``1 / (1 + exp((t - I) / crossover))`` smoothed down the columns and along the
     rows. Odd sizes are first made even by repeating the last row or column. Borders are half-sample symmetric.
@@ -247,8 +289,8 @@ def blend_bands(
         Coefficients of foreground and background, as for `restore_band`.
     taps, smoothing
         Low and high pass of the synthesis, float32 (2, F); symmetric taps that sum to 1, float32 (9,).
-    out
-        float32 (frames, rows, columns).
+    full_scale, flat_gain, out, dark, truncate
+        As of `restore_band`.
     split_foreground, split_background
         Whether the foreground is max(I, t) and the background min(max(I, 0), t), rather than I.
     """
@@ -260,10 +302,17 @@ def blend_bands(
             part = image[start : start + BAND].astype(np.float32)
             above = _restored(part, least, math.inf, foreground[number], matrices, start)
             below = _restored(part, 0.0 if split_background else -math.inf, most, background[number], matrices, start)
-            target = out[number, start : start + BAND]
-            np.subtract(above, below, out=target)
-            target *= share_of_foreground(image, t, crossover, smoothing, start)
-            target += below
+            above -= below
+            above *= share_of_foreground(image, t, crossover, smoothing, start)
+            above += below
+            _put_ends_back(image[start : start + BAND], full_scale[number : number + 1], above)
+            put_counts(above, flat_gain, out[number], start, dark, truncate, above)
+
+
+def _put_ends_back(rows: Array, full_scale: Array, light: Array) -> None:
+    """Put the ends of the range back into the light of some rows of an image, if its full scale is given."""
+    if len(full_scale):
+        put_ends_back.definition(rows[None], full_scale, light[None])
 
 
 def _restored(

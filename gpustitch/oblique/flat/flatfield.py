@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpustitch.array import Array, kernel, namespace
+from gpustitch.array import Array, kernel, namespace, resident
 from gpustitch.errors import ParameterError
 
 _WRITTEN = ("uint8", "uint16", "float32")
@@ -73,23 +74,41 @@ def flat_counts(images: Array, gain: Array, out: Array, dark: float, truncate: b
     truncate
         Truncate whole numbers instead of rounding them.
     """
-    is_whole = out.dtype.kind == "u"
-    to_integer = np.trunc if truncate else np.rint
-    most = np.float32(np.iinfo(out.dtype).max if is_whole else np.inf)
     _, rows, columns = images.shape
     height = max(1, _BAND_PIXELS // max(1, columns))
     room = np.empty((min(height, rows), columns), np.float32)
     for image, counts in zip(images, out, strict=True):
         for start in range(0, rows, height):
             band = slice(start, min(start + height, rows))
-            values = room[: band.stop - start]
-            light = image[band] if dark == 0 else np.subtract(image[band], np.float32(dark), out=values)
-            np.multiply(light, gain if gain.shape[0] == 1 else gain[band], out=values)
-            if is_whole:
-                to_integer(values, out=values)
-                np.fmax(values, np.float32(0), out=values)  # of 0 and NaN it is 0; a cast would be arbitrary
-                np.minimum(values, most, out=values)
-            np.copyto(counts[band], values, casting="unsafe")
+            put_counts(image[band], gain, counts, start, dark, truncate, room[: band.stop - start])
+
+
+def put_counts(
+    light: Array, gain: Array, counts: Array, start: int, dark: float, truncate: bool, values: Array
+) -> None:
+    """Do as `flat_counts` does with the rows of one image from ``start``, on the host.
+
+    Parameters
+    ----------
+    light
+        These rows, uint8, uint16 or float32 (n, columns).
+    gain
+        Factor of each pixel of the image, float32 (rows, columns), or (1, 1).
+    counts
+        The whole result, (rows, columns); its rows from ``start`` are written.
+    dark, truncate
+        As of `flat_counts`.
+    values
+        Room for the computation, float32 (n, columns), or ``light`` itself.
+    """
+    band, is_whole = slice(start, start + len(light)), counts.dtype.kind == "u"
+    less = light if dark == 0 else np.subtract(light, np.float32(dark), out=values)
+    np.multiply(less, gain if gain.shape[0] == 1 else gain[band], out=values)
+    if is_whole:
+        (np.trunc if truncate else np.rint)(values, out=values)
+        np.fmax(values, np.float32(0), out=values)  # of 0 and NaN it is 0; a cast would be arbitrary
+        np.minimum(values, np.float32(np.iinfo(counts.dtype).max), out=values)
+    np.copyto(counts[band], values, casting="unsafe")
 
 
 @kernel("flatfield.cu", T="corrected: uint8 uint16", tile=(1,), threads=(256,))
@@ -131,19 +150,60 @@ def flattened(
     ``images`` and ``gain`` are as there. What has no negative values in ``dtype`` is clipped at 0. The array is new, or
     is ``room`` if that has the dtype and `flat_counts` writes such.
     """
-    xp = namespace(images)
+    counts = Counts.of(images, gain, dtype, dark, truncate=truncate, room=room)
+    flat_counts(images, gain, counts.out, dark, truncate)
+    return counts.as_type(dtype)
+
+
+_NO_GAIN = np.ones((1, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where counts go that a body makes of light as `flat_counts` would, so that no light is written and read again.
+
+    Attributes
+    ----------
+    out
+        uint8, uint16 or float32 (frames, rows, columns); to be written.
+    gain, dark, truncate
+        As of `flat_counts`.
+    """
+
     out: Array
-    if room is not None and room.dtype == dtype and dtype.name in _WRITTEN:
-        out = room
-    else:
-        out = xp.empty(images.shape, dtype if dtype.name in _WRITTEN else np.float32)
-    flat_counts(images, gain, out, dark, truncate)
-    if dtype.kind == "f" or out.dtype == dtype:
-        return out.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    # In float64, in which the limits of 32 bits are whole numbers.
-    values = (xp.trunc if truncate else xp.rint)(out.astype(np.float64))
-    return xp.clip(values, limits.min, limits.max).astype(dtype)  # type: ignore[no-any-return]
+    gain: Array
+    dark: float = 0.0
+    truncate: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        images: Array,
+        gain: Array,
+        dtype: np.dtype[Any],
+        dark: float,
+        *,
+        truncate: bool = False,
+        room: Array | None = None,
+    ) -> Counts:
+        """Counts of ``dtype`` for images of a shape, in ``room`` if that serves; of types of no body as float32."""
+        if room is None or room.dtype != dtype or dtype.name not in _WRITTEN:
+            room = namespace(images).empty(images.shape, dtype if dtype.name in _WRITTEN else np.float32)
+        return cls(room, gain, dark, truncate)
+
+    @classmethod
+    def of_light(cls, images: Array) -> Counts:
+        """The light as it is, float32, for images of a shape."""
+        return cls(namespace(images).empty(images.shape, np.float32), resident(_NO_GAIN, images))
+
+    def as_type(self, dtype: np.dtype[Any]) -> Array:
+        """What was written, as another type; whole numbers are cut off at its ends."""
+        if dtype.kind == "f" or self.out.dtype == dtype:
+            return self.out.astype(dtype, copy=False)
+        xp, limits = namespace(self.out), np.iinfo(dtype)
+        # In float64, in which the limits of 32 bits are whole numbers.
+        values = (xp.trunc if self.truncate else xp.rint)(self.out.astype(np.float64))
+        return xp.clip(values, limits.min, limits.max).astype(dtype)  # type: ignore[no-any-return]
 
 
 def _check_flat(flat: Array) -> None:

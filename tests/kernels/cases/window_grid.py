@@ -49,8 +49,16 @@ def windows(shape: Shape, dtype: str, padded: float, less: float = 0.0) -> Calla
     return arguments
 
 
-def gains(shape: Shape, dtype: str, full_scale: tuple[float, ...], dark: float) -> Callable[[], dict[str, Any]]:
-    """Gains about 1; frames are saturated at ``full_scale``."""
+def gains(
+    shape: Shape,
+    dtype: str,
+    full_scale: tuple[float, ...],
+    dark: float,
+    counts: str = "float32",
+    is_flat: bool = False,
+    truncate: bool = False,
+) -> Callable[[], dict[str, Any]]:
+    """Gains about 1; frames are saturated at ``full_scale``; with a flat field if it ``is_flat``."""
 
     def arguments() -> dict[str, Any]:
         count = len(window_starts(shape[2]))
@@ -59,11 +67,23 @@ def gains(shape: Shape, dtype: str, full_scale: tuple[float, ...], dark: float) 
             "gains": np.random.default_rng(1).uniform(0.5, 2, (*shape[:2], count)).astype(np.float32),
             "places": window_places(shape[2]).copy(),
             "full_scale": np.array(full_scale, np.float32),
-            "out": np.full(shape, np.nan, np.float32),
+            "flat_gain": flat_gain(shape, is_flat),
+            "out": spoiled(shape, counts),
             "dark": dark,
+            "truncate": truncate,
         }
 
     return arguments
+
+
+def flat_gain(shape: Shape, is_flat: bool) -> Array:
+    """The gain of a flat field from 0 to 3, or that of none."""
+    return np.random.default_rng(4).uniform(0, 3, shape[1:] if is_flat else (1, 1)).astype(np.float32)
+
+
+def spoiled(shape: Shape, counts: str) -> Array:
+    """Counts that are no result."""
+    return np.full(shape, np.nan if counts == "float32" else 7, counts)
 
 
 def lights(shape: Shape, dark: float, dim: float = 1.0, empty: float = 0.1) -> Callable[[], dict[str, Any]]:
@@ -118,6 +138,19 @@ CASES = [
         for shape, full_scale, dark in (
             (SHAPES[0], (MOST[dtype], np.inf), 0.0), (SHAPES[0], (200, 100), 7.3), (SHAPES[1], (np.inf,), 1.0),
             (SHAPES[2], (MOST[dtype],), 100.0), (SHAPES[3], (np.inf, 255), 0.0), (SHAPES[5], (250,), 30.0),
+        )
+    ),
+    *(
+        Case(
+            "apply_gains", f"{dtype} to {counts} {'x'.join(map(str, shape))}-{dark}",
+            gains(shape, dtype, full_scale, dark, counts, is_flat, truncate),
+        )
+        for dtype, counts in (
+            *((d, c) for d in DTYPES for c in ("uint8", "uint16")), ("uint16", "float32"), ("float32", "float32"),
+        )
+        for shape, full_scale, dark, is_flat, truncate in (
+            ((3, 35, 261), (MOST[dtype], np.inf, 200), 7.3, True, False), (SHAPES[3], (np.inf, 255), 0.0, True, True),
+            (SHAPES[4], (90,), 2.0, False, False), ((1, 3, 1), (np.inf,), 0.0, True, False),
         )
     ),
 ]  # fmt: skip

@@ -12,11 +12,14 @@ import tifffile
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
+from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.file import read_flat
-from gpustitch.oblique.flat.flatfield import normalized_flat
+from gpustitch.oblique.flat.flatfield import flattened, inverse_flat, normalized_flat
+from tests.cuda_cpu import module, shim
 from tests.paths import DATA
 
 GOLDEN = np.load(DATA / "filter_streaks_256x320.npz")
@@ -170,3 +173,59 @@ def test_frames_are_corrected_into_the_room_given(dtype, method):
     assert (found is room) == (dtype != "int16"), "a type that is computed in another is not written in place"
     around[:, 1:-1, 2:26] = 99
     assert (around == 99).all(), "nothing beside the room was written"
+
+
+WAYS = {
+    "both bands": WAVES,
+    "one band": WaveletOptions(9, 9, wavelet="db5"),
+    "foreground alone": WaveletOptions(12, 0, 2, threshold=380.0),
+    "compat": WaveletOptions(8, 30, compat=True),
+    "guarded": WaveletOptions(notch_length_px=60, level=3),
+}
+
+
+def saturated(dtype):
+    """Three frames: at the end of their type, with a plateau of their own, and with padding."""
+    rng = np.random.default_rng(3)
+    most = np.iinfo(dtype).max if np.dtype(dtype).kind in "ui" else 65535
+    frames = rng.uniform(0.1, 0.9, (3, 63, 97)) * rng.uniform(0.5, 1, (3, 63, 1)) * min(most, 4000)
+    frames[0][rng.random((63, 97)) < 0.02] = most
+    frames[1][frames[1] > 0.6 * min(most, 4000)] = np.rint(0.6 * min(most, 4000))
+    frames[2][:, :9] = 0
+    return frames.astype(dtype)
+
+
+def light_of(frames, options, dark):
+    """Destriped frames as float32, without the offset where the way takes it, and the offset that is left."""
+    if options.notch is not None:
+        return destripe_guarded(frames, options.notch, dark), 0.0
+    light = destripe_wavelet(frames, options)
+    if not options.compat:
+        keep_ends(frames, light)
+    return light, dark
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.int16, np.float64])
+def test_counts_made_at_once_are_those_made_of_the_light(way, dtype):
+    options, frames = WAYS[way], saturated(dtype)
+    for out, flat, dark in (("keep", uneven(63, 97), 100.0), ("uint8", None, 3.0), ("float32", uneven(63, 97), 0.0)):
+        light, left = light_of(frames, options, dark)
+        gain = np.ones((1, 1), np.float32) if flat is None else inverse_flat(flat)
+        as_type = np.dtype(dtype) if out == "keep" else np.dtype(out)
+        expected = flattened(light, gain, as_type, left, truncate=options.compat)
+        job = Correction("wavelet", options, flat=flat, dark=dark, dtype=out)
+        np.testing.assert_array_equal(job.apply(frames), expected, f"{out} {dark}")
+
+
+@pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
+@pytest.mark.parametrize("way", WAYS)
+def test_counts_made_at_once_are_those_made_of_the_light_on_a_device(way):
+    options, dark = WAYS[way], 100.0
+    with shim.installed(), module.settings(seed=5):
+        frames, flat = shim.asarray(saturated(np.uint16)), uneven(63, 97)
+        light, left = light_of(frames, options, dark)
+        gain, dtype = shim.asarray(inverse_flat(flat)), np.dtype(np.uint16)
+        expected = shim.asnumpy(flattened(light, gain, dtype, left, truncate=options.compat))
+        job = Correction("wavelet", options, flat=flat, dark=dark)
+        np.testing.assert_array_equal(shim.asnumpy(job.apply(frames)), expected)

@@ -43,6 +43,7 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import (
     window_starts,
 )
 from gpustitch.oblique.destripe.saturation import full_scale
+from gpustitch.oblique.flat.flatfield import Counts
 
 # Fewer pixels than this fraction of a window say nothing.
 _LEAST_COUNTED = 0.25
@@ -87,7 +88,7 @@ class Notch:
         return self.strengths[level - 1] if self.strengths else 1.0
 
 
-def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
+def destripe_guarded(frames: Array, notch: Notch, dark: float, counts: Counts | None = None) -> Array:
     """Frames without their offset and without stripes along the rows.
 
     Borders are half-sample symmetric on both axes. Pixels of 0 are padding: they stay 0 and say nothing about stripes.
@@ -101,21 +102,24 @@ def destripe_guarded(frames: Array, notch: Notch, dark: float) -> Array:
         What a stripe is.
     dark
         Counts that the camera shows without light; they are subtracted first.
+    counts
+        Where the result goes, and what the flat field makes of it; it takes no other offset. Else the result is light.
 
     Returns
     -------
-    float32 array of the same shape, not clipped. The result of a frame does not depend on the other frames.
+    ``counts.out``, or a float32 array of the same shape, not clipped. The result of a frame does not depend on the
+    other frames.
     """
-    xp = namespace(frames)
-    out = xp.empty(frames.shape, np.float32)
+    xp, put = namespace(frames), Counts.of_light(frames) if counts is None else counts
     for part in batches(frames):
         batch, scales = frames[part], full_scale(frames[part])
         if batch.dtype.name not in _READ_AS_THEY_ARE:
             batch = batch.astype(np.float32)
         grid, weights = window_grid(batch, dark)
         stripes = stripes_of(grid, weights, notch, frames.shape[2])
-        apply_gains(batch, xp.exp(-stripes), resident(window_places(frames.shape[2]), batch), scales, out[part], dark)
-    return out  # type: ignore[no-any-return]
+        places = resident(window_places(frames.shape[2]), batch)
+        apply_gains(batch, xp.exp(-stripes), places, scales, put.gain, put.out[part], dark, put.truncate)
+    return put.out
 
 
 def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:

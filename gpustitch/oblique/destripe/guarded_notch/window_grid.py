@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Array, kernel
+from gpustitch.oblique.flat.flatfield import put_counts
 
 # A warp of 32 threads sorts one window.
 WINDOW_PX = 32
@@ -159,11 +160,21 @@ def filled(light: Array, empty: Array) -> Array:
     return light
 
 
-@kernel("window_grid.cu", T=_IMAGES, tile=(1, 32, 256), threads=(256,))
-def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, out: Array, dark: float) -> None:
-    """``out = (images - dark) * gain``, where the gain is linear between the windows of a row.
+@kernel("window_grid.cu", T=_IMAGES, O="out: uint8 uint16 float32", tile=(1, 32, 256), threads=(256,))
+def apply_gains(
+    images: Array,
+    gains: Array,
+    places: Array,
+    full_scale: Array,
+    flat_gain: Array,
+    out: Array,
+    dark: float,
+    truncate: bool,
+) -> None:
+    """``out = (images - dark) * gain * flat_gain``, where the gain is linear between the windows of a row.
 
-    Pixels of 0 are padding and give 0. Pixels at full scale keep their counts, and no other pixel gets more.
+    Pixels of 0 are padding and give 0. Pixels at full scale keep their counts, and no other pixel gets more, before
+    the flat field. Of what comes before it, `flat_counts` makes counts.
 
     Parameters
     ----------
@@ -175,18 +186,24 @@ def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, o
         Place of each column between windows, float32 (columns,), from 0 to windows - 1.
     full_scale
         Counts at which each frame is saturated, float32 (frames,), infinite where it is not.
+    flat_gain
+        Factor of each pixel, float32 (rows, columns), or (1, 1) for one factor everywhere.
     out
-        float32 (frames, rows, columns); written.
+        uint8, uint16 or float32 (frames, rows, columns); written.
     dark
         Counts to subtract first.
+    truncate
+        Truncate whole numbers instead of rounding them.
     """
+    room = np.empty((min(_BAND, images.shape[1]), images.shape[2]), np.float32)
     left = np.minimum(places.astype(np.int64), max(0, gains.shape[2] - 2))
     share = places - left.astype(np.float32)
     slopes = np.diff(gains, axis=2, append=gains[:, :, -1:])
     for image, gain, slope, most, target in zip(images, gains, slopes, full_scale, out, strict=True):
         for start in range(0, len(image), _BAND):
             band = slice(start, start + _BAND)
-            raw, result = image[band].astype(np.float32), target[band]
+            raw = image[band].astype(np.float32)
+            result = room[: len(raw)]
             np.take(slope[band], left, axis=1, out=result, mode="clip")
             result *= share
             result += np.take(gain[band], left, axis=1, mode="clip")
@@ -195,3 +212,4 @@ def apply_gains(images: Array, gains: Array, places: Array, full_scale: Array, o
                 np.minimum(result, most - np.float32(dark), out=result)
                 result[raw >= most] = most - np.float32(dark)
             result[raw == 0] = 0
+            put_counts(result, flat_gain, target, start, 0.0, truncate, result)

@@ -98,7 +98,7 @@ def test_gains_are_linear_between_windows_and_keep_the_ends_of_the_range(images,
     gains = np.random.default_rng(seed).uniform(0.5, 2, (*images.shape[:2], count)).astype(np.float32)
     scales = np.array([most, np.inf][: len(images)], np.float32)
     out = np.full(images.shape, np.nan, np.float32)
-    apply_gains(images, gains, window_places(images.shape[2]), scales, out, dark)
+    apply_gains(images, gains, window_places(images.shape[2]), scales, np.ones((1, 1), np.float32), out, dark, False)
     for f, r in np.ndindex(images.shape[:2]):
         raw = images[f, r].astype(float)
         gain = np.interp(window_places(images.shape[2]), np.arange(count), gains[f, r])
@@ -111,5 +111,6 @@ def test_gains_are_linear_between_windows_and_keep_the_ends_of_the_range(images,
 def test_gains_of_1_leave_the_counts(dtype):
     images = np.arange(2 * 3 * 40).reshape(2, 3, 40).astype(dtype)
     out = np.empty(images.shape, np.float32)
-    apply_gains(images, np.ones((2, 3, 1), np.float32), window_places(40), np.full(2, np.inf, np.float32), out, 3)
+    ones, none = np.ones((2, 3, 1), np.float32), np.full(2, np.inf, np.float32)
+    apply_gains(images, ones, window_places(40), none, ones[0, :1], out, 3, False)
     np.testing.assert_array_equal(out, np.where(images == 0, 0, images.astype(np.float32) - 3))
