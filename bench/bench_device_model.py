@@ -37,17 +37,21 @@ class Rates:
 
 
 # Bytes of the device's memory for a pixel, added up from what each body reads and writes.
-DEVICE_BYTES = {"none": 21.0, "wavelet": 38.0, "pystripe": 71.0, "lightsheet": 37.0}
+DEVICE_BYTES = {"none": 21.0, "wavelet": 30.0, "pystripe": 53.0, "lightsheet": 37.0}
+# More of them before: light was written, the ends of its range were put back (pystripe), and counts were made of it.
+LIGHT_BYTES: dict[str, dict[str, float]] = {"before": {"wavelet": 8.0, "pystripe": 18.0}, "now": {}}
 # Where instructions bound bodies and not bytes: seconds for a frame, calculated.
 DEVICE_S = {"before": {"lightsheet": 4e-4}, "now": {"lightsheet": 1e-4}}
 CALLS = ("uploads", "downloads", "launches of bodies", "launches of CuPy's own")
 WAITS = ("waits inside", "waits at ends", "waits for buffers", "waits for voxels")
 
 
-def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates(), device_s: float = 0.0) -> dict[str, float]:
+def parts_s(
+    row: Mapping[str, Any], disk: float, rates: Rates = Rates(), device_s: float = 0.0, more_bytes: float = 0.0
+) -> dict[str, float]:
     """Seconds of each part for a frame, given its row of counts and the disk's bytes per second, read and written.
 
-    Instructions on the device take ``device_s``.
+    Instructions on the device take ``device_s``. ``more_bytes`` of its memory are moved for a pixel than now.
     """
     up, down = row["MiB up"] * MIB, row["MiB down"] * MIB
     method = str(row["method"])
@@ -55,7 +59,7 @@ def parts_s(row: Mapping[str, Any], disk: float, rates: Rates = Rates(), device_
     return {
         "disk": (read + written) / disk,
         "link": max(up, down) / rates.link,
-        "device": max(DEVICE_BYTES[method] * PIXELS / rates.memory, device_s),
+        "device": max((DEVICE_BYTES[method] + more_bytes) * PIXELS / rates.memory, device_s),
         "calls": sum(row[kind] for kind in CALLS) * rates.launch + sum(row.get(kind, 0) for kind in WAITS) * rates.wait,
         "staging": row["MiB staged"] * MIB / rates.copy,  # by the thread that asks
         # What goes up is read into one memory, and copied to where the device fetches it; frames of DCIMG that are not
@@ -74,7 +78,8 @@ def rows_of(label: str, counts: list[dict[str, Any]], rates: Rates = Rates()) ->
     rows = []
     for row in (row for row in counts if row["part"] == "all"):
         for disk in DISKS:
-            parts = parts_s(row, disk, rates, DEVICE_S[label].get(row["method"], 0.0))
+            device_s, more_bytes = (of[label].get(row["method"], 0.0) for of in (DEVICE_S, LIGHT_BYTES))
+            parts = parts_s(row, disk, rates, device_s, more_bytes)
             bound = bounding(parts)
             ms = {f"{name} ms": 1e3 * seconds for name, seconds in parts.items()}
             about = {"counts": label, "method": row["method"], "disk GB/s": disk / 1e9, **ms}

@@ -225,16 +225,17 @@ extern "C" __global__ void __launch_bounds__(256, 4) blend_bands(
         __syncthreads();
         restore(pixels, limits, removed, weights, (int)length / 2, tile, wide, above);
     }
-    const float2* shares = (float2*)smooth + threadIdx.x / 32 * AT_ONCE * WIDE_COLUMNS / 2 + threadIdx.x % 32;
+    // The light takes the place of its share: rows finished one after another need few registers.
+    float2* shares = (float2*)smooth + threadIdx.x / 32 * AT_ONCE * WIDE_COLUMNS / 2 + threadIdx.x % 32;
 #pragma unroll
     for (int q = 0; q < AT_ONCE; ++q) {
         const float2 share = shares[q * WIDE_COLUMNS / 2];
-        above[q].x = (above[q].x - below[q].x) * share.x + below[q].x;
-        above[q].y = (above[q].y - below[q].y) * share.y + below[q].y;
+        shares[q * WIDE_COLUMNS / 2] = make_float2(
+            (above[q].x - below[q].x) * share.x + below[q].x, (above[q].y - below[q].y) * share.y + below[q].y);
     }
     const Finish finish = {
         n_scales ? full_scale[tile.frame] : 0.0, n_scales > 0, truncate != 0, (float)dark,
         {flat_gain, flat_rows > 1 ? flat_columns : 0, flat_columns > 1}, out + tile.frame * rows * columns};
-#pragma unroll
-    for (int q = 0; q < AT_ONCE; ++q) finish.store(pixels, q, above[q]);
+#pragma unroll 1
+    for (int q = 0; q < AT_ONCE; ++q) finish.store(pixels, q, shares[q * WIDE_COLUMNS / 2]);
 }

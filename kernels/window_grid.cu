@@ -140,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(1024) grid_logarithm(
 // A block takes 32 rows of 256 columns, a thread one column, so that reads and writes are coalesced and a column's
 // place is read once. Four pixels and their gains are read at a time. The same tiles of all
 // frames follow each other, so that the flat field's gain comes from the cache for all but the first.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) apply_gains(
+extern "C" __global__ void __launch_bounds__(THREADS) apply_gains(
     const T* images, long long n_images, long long rows, long long columns, const float* gains,
     long long gain_images, long long gain_rows, long long windows, const float* places, long long n_places,
     const float* full_scale, long long n_full_scale, const float* flat_gain, long long flat_rows,
@@ -157,20 +157,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) apply_gains(
     const float* gain = gains + (image * rows + first) * windows + left;
     const T* from = images + (image * rows + first) * columns + x;
     O* to = out + (image * rows + first) * columns + x;
-    const FlatGain flat = {flat_gain, flat_rows > 1 ? flat_columns : 0, flat_columns > 1};
+    const int64 flat_pitch = flat_rows > 1 ? flat_columns : 0;
+    const float* flat = flat_gain + first * flat_pitch + (flat_columns > 1 ? x : 0);
     for (int start = 0; start < height; start += BATCH) {
-        float counts[BATCH] = {}, lower[BATCH] = {}, upper[BATCH] = {}, factor[BATCH] = {};
+        float counts[BATCH] = {}, lower[BATCH] = {}, upper[BATCH] = {};
 #pragma unroll
         for (int k = 0; k < BATCH; ++k, from += columns, gain += windows) {
             if (start + k < height) counts[k] = (float)*from, lower[k] = gain[0], upper[k] = gain[next];
-            if (start + k < height) factor[k] = flat.of(first + start + k, x);
         }
 #pragma unroll
-        for (int k = 0; k < BATCH; ++k, to += columns) {
+        for (int k = 0; k < BATCH; ++k, to += columns, flat += flat_pitch) {
             float value = ((upper[k] - lower[k]) * share + lower[k]) * (counts[k] - offset);
             if (saturated <= MOST_FLOAT) value = counts[k] >= saturated ? most : fminf(value, most);
             value = counts[k] == 0.0f ? 0.0f : value;
-            if (start + k < height) *to = to_counts<O>(value * factor[k], truncate);
+            if (start + k < height) *to = to_counts<O>(value * *flat, truncate);
         }
     }
 }
