@@ -170,6 +170,12 @@ def frames_of_halves(rng, step):
     return frames, int(rng.integers(8, 14)), Binning(95.0, 256, 1, 20), int(rng.integers(0, step)), step
 
 
+def flattened_frames(way, dtype, rng):
+    images = frames(rng, dtype)
+    light = rng.uniform(0.5, 1, images.shape[1:]).astype(np.float32)
+    return Correction("wavelet", WaveletOptions(**way), flat=light / light.max(), dark=3), images
+
+
 def room_of_matrices(volume, *_):
     return 8 * volume.size
 
@@ -202,6 +208,13 @@ CASES = {
         Correction.apply,
         lambda rng: (Correction("wavelet", WaveletOptions(notch_length_px=60, level=3), dark=3), frames(rng)),
     ),
+    **{
+        f"correction {name} of {np.dtype(dtype)} with a flat": Case(
+            Correction.apply, partial(flattened_frames, way, dtype)
+        )
+        for name, way in (("pystripe", {"sigma1": 9, "sigma2": 20}), ("guarded", {"notch_length_px": 60, "level": 3}))
+        for dtype in (np.uint8, np.int16, np.float32)
+    },
     "fuse": Case(fuse_block, fused),
     "planes between": Case(planes_between, sections),
     "binned": Case(bin_planes, partial(binned, dtype=np.uint16)),

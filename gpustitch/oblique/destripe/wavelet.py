@@ -73,7 +73,7 @@ def destripe_wavelet(images: Array, options: WaveletOptions, counts: Counts | No
     Raises
     ------
     ParameterError
-        If the images have another number of axes, are empty, or are not real.
+        If the images have another number of axes, are empty, or are not real, or no ``counts`` can be made of them.
     DamagedInputError
         If the images hold NaN or infinity.
     """
@@ -81,6 +81,11 @@ def destripe_wavelet(images: Array, options: WaveletOptions, counts: Counts | No
         raise ParameterError(
             "`images` must be (rows, columns) or (frames, rows, columns) of real numbers, not an array of shape "
             f"{tuple(images.shape)} and type {images.dtype}"
+        )
+    if counts is not None and not takes_counts(images.dtype, options):
+        raise ParameterError(
+            f"counts are not made at once of images of {images.dtype} with `one_count` {options.one_count:g}, `sigma1` "
+            f"{options.sigma1:g} and `sigma2` {options.sigma2:g}; make them of the light that is returned without"
         )
     if options.one_count != 1:
         scale = np.float32(options.one_count)

@@ -18,7 +18,7 @@ from gpustitch.oblique.destripe.saturation import keep_ends
 from gpustitch.oblique.destripe.wavelet import destripe_wavelet
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.flat.file import read_flat
-from gpustitch.oblique.flat.flatfield import flattened, inverse_flat, normalized_flat
+from gpustitch.oblique.flat.flatfield import Counts, flattened, inverse_flat, normalized_flat
 from tests.cuda_cpu import module, shim
 from tests.paths import DATA
 
@@ -216,6 +216,16 @@ def test_counts_made_at_once_are_those_made_of_the_light(way, dtype):
         expected = flattened(light, gain, as_type, left, truncate=options.compat)
         job = Correction("wavelet", options, flat=flat, dark=dark, dtype=out)
         np.testing.assert_array_equal(job.apply(frames), expected, f"{out} {dark}")
+
+
+@pytest.mark.parametrize("way", [WaveletOptions(), WaveletOptions(4, 4, one_count=0.5), WAVES])
+def test_where_counts_are_not_made_at_once_none_are_written(way):
+    frames = saturated(np.float64 if way is WAVES else np.uint16)
+    assert not Correction("wavelet", way).makes_counts(frames.dtype)
+    counts = Counts(np.full(frames.shape, 7, np.uint16), np.ones((1, 1), np.float32))
+    with pytest.raises(ParameterError, match="not made at once"):
+        destripe_wavelet(frames, way, counts)
+    assert (counts.out == 7).all()
 
 
 @pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator works")
