@@ -28,7 +28,7 @@ from gpustitch.sections.positions.fit_report import tell_fit
 from gpustitch.sections.positions.stage import ZSpacingOptions
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity_stage
-from gpustitch.sections.similarity.bands import undefined_planes
+from gpustitch.sections.similarity.bands import full_matrix, undefined_planes
 from gpustitch.sections.similarity.options import AutoNumber, SimilarityOptions
 from gpustitch.verbs.sources import array_of, choosing, device_of, planes_of, whole_number
 from gpustitch.verbs.told import TOLD, tell
@@ -66,12 +66,7 @@ class Similarity:
 
     def matrix(self) -> Floats:
         """float64 (n, n), symmetric; NaN for sections that were not compared."""
-        n = len(self.half_strip)
-        whole: Floats = np.full((n, n), np.nan)
-        for distance in range(min(self.max_lag, n - 1) + 1):
-            rows = np.arange(n - distance)
-            whole[rows, rows + distance] = whole[rows + distance, rows] = self.half_strip[: n - distance, distance]
-        return whole
+        return full_matrix(self.half_strip)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         # NumPy 1 knows no ``copy=None``.

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpustitch.running.progress import Progress, listed
 from gpustitch.sections.model import Estimate, EstimateOptions
-from gpustitch.sections.positions.solve import MUCH
+from gpustitch.sections.positions.solve import EXPLAINED, MUCH
 from gpustitch.sections.texture.trend import CHANGES
 
 
@@ -16,7 +16,10 @@ def fit_lines(found: Estimate) -> list[str]:
         return []
     lines = [f"misfit of a similarity: {found.misfit:.2g} on average"]
     if not found.is_explained:
-        lines.append("no other positions explain the similarities clearly better than those at the start, which stay")
+        lines.append(
+            "sections stay at the positions they started at: none were found with a misfit below "
+            f"{EXPLAINED:g} of that there"
+        )
     elif found.undecided and found.parts_ratio > 1:
         lines.append(
             f"parts of the sections differ, typically {found.parts_ratio:.1f} to 1, in how the spacing runs: a steady "

@@ -11,6 +11,7 @@ from gpustitch.model.arrays import Floats, Integers
 from gpustitch.sections.faults.find import SectionFault
 from gpustitch.sections.model import Estimate
 from gpustitch.sections.positions.seriation import ends_of, least_similarity, order_of_pieces, pieces_of
+from gpustitch.sections.similarity.bands import full_matrix
 
 # Pieces beyond which a series is not put in order: there is hardly any order to go by.
 MOST_PIECES = 200
@@ -69,11 +70,7 @@ def reordered(half_strip: Floats, compare: Callable[[Integers, int], Floats]) ->
     ends = ends_of(pieces).reshape(2 * len(pieces), -1)
     sections, place = np.unique(ends, return_inverse=True)
     strip = compare(sections, len(sections) - 1)
-    n = len(sections)
-    matrix = np.full((n, n), np.nan)
-    for d in range(n):
-        i = np.arange(n - d)
-        matrix[i, i + d] = matrix[i + d, i] = strip[: n - d, d]
+    matrix = full_matrix(strip)
     place = place.reshape(ends.shape)
     both = np.nan_to_num(matrix[place[:, None, :, None], place[None, :, None, :]], nan=-1.0)
     order = order_of_pieces(pieces, both.max(axis=(2, 3)), least_similarity(half_strip))

@@ -30,6 +30,7 @@ from gpustitch.sections.similarity.look import (
 from gpustitch.sections.similarity.options import SimilarityPlan
 from gpustitch.sections.similarity.prepare import (
     Preparation,
+    in_range,
     is_looked_for,
     less_coarse,
     preparation_lines,
@@ -108,6 +109,8 @@ class ComparedPlanes:
             with self._preparing:
                 read, has_some = without_no_data(read, no_data)
             without = [start + int(i) for i in np.flatnonzero(has_some)]
+        with self._preparing:
+            read = in_range(read, plan.mask)
         if plan.factors != (1, 1):
             read = np.concatenate([bin_planes(plane[None], plan.factors, plan.mask) for plane in read])
         elif read.dtype.name not in PIXEL_TYPES:

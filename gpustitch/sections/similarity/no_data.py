@@ -15,6 +15,8 @@ _LEAST_PIXELS, _LEAST_PART = 16, 0.001
 # Saturated tissue lies everywhere: at most this part of an area's pixels lie in other areas of the same value. Above
 # the first part pixels must jump more at the area's border: so many times what neighbours differ by in the picture.
 _FEW_ELSEWHERE, _MOST_ELSEWHERE, _LEAST_JUMP, _LEAST_JUMP_OF_MANY = 0.02, 0.25, 1.0, 1.8
+# Rows of which pixels are told from their neighbours at a time.
+_ROWS = 64
 
 
 def pixels_of_value(plane: Array, value: float) -> Array:
@@ -79,15 +81,17 @@ def _jump(plane: Array, area: Array) -> float:
     """Mean difference of pixels across the border of an area, in those of unequal neighbours outside it."""
     across, beside = [0.0, 0], [0.0, 0]
     xp = namespace(plane)
-    for a, b in (
-        ((slice(1, None),), (slice(None, -1),)),
-        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-    ):
-        apart = xp.abs(plane[a].astype(np.float32) - plane[b].astype(np.float32))
-        known = xp.isfinite(apart)
-        for total, wanted in ((across, area[a] ^ area[b]), (beside, ~(area[a] | area[b]) & (apart > 0))):
-            total[0] += float(xp.where(known & wanted, apart, np.float32(0)).sum(dtype=np.float64))
-            total[1] += int((known & wanted).sum())
+    for turned, there in ((plane, area), (plane.T, area.T)):
+        # Some rows at a time: pixels of any size are told apart in float64.
+        for start in range(0, len(turned) - 1, _ROWS):
+            rows, is_area = turned[start : start + _ROWS + 1].astype(np.float64), there[start : start + _ROWS + 1]
+            with np.errstate(over="ignore", invalid="ignore"):
+                apart = xp.abs(rows[1:] - rows[:-1])
+                known = xp.isfinite(apart)
+                one, two = is_area[1:], is_area[:-1]
+                for total, wanted in ((across, one ^ two), (beside, ~(one | two) & (apart > 0))):
+                    total[0] += float(xp.where(known & wanted, apart, 0.0).sum())
+                    total[1] += int((known & wanted).sum())
     if not across[1] or not beside[1]:
         return np.inf
     return (across[0] / across[1]) / (beside[0] / beside[1])

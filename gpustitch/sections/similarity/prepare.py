@@ -20,6 +20,11 @@ from gpustitch.sections.similarity.register import MOST_PIXELS
 _SMALL_HELD, _LARGE_HELD, _EVEN_HELD, _LOOK_HELD = 30, 10, 6, 36
 # Bytes a pixel of what finds areas of one value, and of the planes that are read for a look.
 _FOUND_BYTES, _LOOK_READ = 16, 80
+# Sizes of the greatest pixel of a plane that stay as they are. A contrast is at least 2^-24 of it, and float32 holds
+# the square of that, and sums of squares of the greatest ones.
+USUAL = (2.0**-20, 2.0**48)
+# Rows whose greatest pixel is found at a time, so that a plane is not held twice.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -105,20 +110,55 @@ def preparation_lines(prepared: Preparation, found: Looked, high_pass: str | flo
     return lines
 
 
+def in_range(planes: npt.NDArray[Any], mask: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    """Planes (n, rows, columns), each times a power of two if its pixels are very small or very great.
+
+    Correlations do not heed the factor of a plane, and a power of two does not round.
+
+    Parameters
+    ----------
+    planes
+        Real numbers; those that are NaN or infinite are not used.
+    mask
+        (rows, columns), not 0 where a pixel is used; None for all.
+
+    Returns
+    -------
+    The planes as given if all are of a usual size (:data:`USUAL`); else float32.
+
+    Notes
+    -----
+    Pixels beyond float32 are not used (infinite) if others of the plane are of a usual size or less. If none is, they
+    are what the plane shows.
+    """
+    powers = [_power(plane, mask) for plane in planes]
+    if not any(powers):
+        return planes
+    found = np.empty(planes.shape, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        for plane, power, out in zip(planes, powers, found, strict=True):
+            # float64 holds all powers but the last; so the factor comes in two parts.
+            scaled = plane if not power else _wide(plane) * 2.0 ** (power // 2) * 2.0 ** (power - power // 2)
+            out[...] = scaled
+    return found
+
+
 def without_no_data(planes: npt.NDArray[Any], no_data: str | float) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Planes (n, rows, columns) with NaN where they hold no picture, and which have such pixels (n,).
 
-    They stay as they are, of any type, if none has; else they become float32.
+    They stay as they are, of any type, if none has; else they become float32, of a size that it holds.
     """
     areas = [_area(plane, no_data) for plane in planes]
     has_some = np.array([area is not None for area in areas])
     if not has_some.any():
         return planes, has_some
+    found = np.empty(planes.shape, np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and not used
-        found = planes.astype(np.float32)
-    for plane, area in zip(found, areas, strict=True):
-        if area is not None:
-            plane[area] = np.nan
+        for plane, area, out in zip(planes, areas, found, strict=True):
+            # The value of an area tells nothing of the size of the picture's pixels.
+            out[...] = in_range(plane[None], None if area is None else ~area)[0]
+            if area is not None:
+                out[area] = np.nan
     return found, has_some
 
 
@@ -156,3 +196,28 @@ def _area(plane: npt.NDArray[Any], no_data: str | float) -> Array | None:
         return constant_at_edge(plane)
     area = pixels_of_value(plane, float(no_data))
     return area if bool(area.any()) else None
+
+
+def _power(plane: npt.NDArray[Any], mask: npt.NDArray[Any] | None) -> int:
+    """The power of two that brings the greatest used pixel near 1; 0 if it is of a usual size."""
+    if plane.dtype.kind in "iub" and plane.dtype.itemsize < 8:
+        return 0
+    least, most = (abs(float(of.reduce(plane, axis=None))) for of in (np.fmin, np.fmax))
+    if mask is None and USUAL[0] <= max(least, most) <= USUAL[1]:
+        return 0
+    within = beyond = 0.0
+    for start in range(0, len(plane), _ROWS):
+        size = np.abs(_wide(plane[start : start + _ROWS]))
+        used = np.isfinite(size)
+        if mask is not None:
+            used &= mask[start : start + _ROWS] != 0
+        beyond = max(beyond, float(size.max(where=used, initial=0)))
+        within = max(within, float(size.max(where=used & (size <= np.finfo(np.float32).max), initial=0)))
+    greatest = within if 0 < within <= USUAL[1] else beyond
+    if greatest == 0 or USUAL[0] <= greatest <= USUAL[1]:
+        return 0
+    return -math.frexp(greatest)[1]
+
+
+def _wide(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return values.astype(np.float64)
