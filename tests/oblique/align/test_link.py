@@ -47,6 +47,44 @@ def test_rejected_links_offer_no_place_that_is_known_badly() -> None:
     assert all(max(c.sigma_px) <= 0.6 for k in links for c in k.candidates)
 
 
+def link_of_speckled_images(kind: str, seed: int) -> tuple[Link, np.ndarray]:
+    """The link of two images of a texture with saturated speckles of a few pixels, and the truth (y, x).
+
+    Both tiles see ``all`` speckles, as where dark pixels wrap round; or ``each`` has its own, or only ``one``.
+    """
+    rng = np.random.default_rng(seed)
+    true = np.array([rng.integers(0, 8), rng.integers(50, 70)])
+    whole = ndimage.gaussian_filter(rng.normal(size=(210, 280)), rng.uniform(1.5, 4))
+    whole *= 600 / whole.std()
+
+    def speckle(image: np.ndarray) -> None:
+        for _ in range(rng.integers(1, 12)):
+            y, x = (rng.integers(0, n) for n in image.shape)
+            image[y : y + rng.integers(1, 5), x : x + rng.integers(1, 5)] = 6e4
+
+    if kind == "all":
+        speckle(whole)
+        speckle(whole[:, 195:225])  # beside the end of the first tile
+    images = [3000 + whole[y : y + 200, x : x + 200] for y, x in ((0, 0), true)]
+    for image in images[{"all": 2, "one": 1, "each": 0}[kind] :]:
+        speckle(image)
+    noisy = [np.rint(image + rng.normal(size=image.shape) * 60).clip(0, 65535) for image in images]
+    first, second = (ArrayVolume(image[None].astype(np.uint16), Spacing(1, 1, 1)) for image in noisy)
+    how = MatchOptions(), (0, 24, 24), np.random.default_rng(0), Workers(1, CPU)
+    return link_tiles(Overlap(first, second, (0, 0, 55)), ("a", "b"), *how)[0], true
+
+
+@pytest.mark.parametrize(("kind", "least_accepted"), [("all", 10), ("one", 5), ("each", 1)])
+def test_a_few_pixels_far_outside_the_rest_do_not_lead_links(kind: str, least_accepted: int) -> None:
+    """One that only the larger of two boxes holds would be smoothed into it alone, and displace the link."""
+    links = [link_of_speckled_images(kind, seed) for seed in range(10)]
+    accepted = [(k, true) for k, true in links if not k.reason]
+    assert len(accepted) >= least_accepted
+    for link, true in accepted:
+        off, sigma = np.abs(np.subtract(link.offset_px[1:], true)), np.array(link.sigma_px[1:])
+        assert (off < 4 * sigma).all() and (off < (0.05 if kind == "all" else 1)).all(), (kind, off, sigma)
+
+
 def link_of_objects_at_the_end(seed: int) -> tuple[Link, np.ndarray]:
     """The link of two tiles of which the first ends in the midst of all bright objects, and the truth."""
     rng = np.random.default_rng(seed)
