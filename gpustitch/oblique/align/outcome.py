@@ -16,7 +16,7 @@ from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.align.solving.stage_model import AFFINE, MEDIAN_UM
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.ops.robust import MAD_TO_SIGMA
-from gpustitch.running.progress import listed
+from gpustitch.running.progress import listed, size_text
 
 # Beyond this many percent, people are told how to know the y voxel size better.
 _KNOWN_WELL = 0.2
@@ -109,9 +109,13 @@ def voxel_size_text(found: VoxelSize) -> str:
 
 def read_text(n_bytes: int, of_bytes: int) -> str:
     """How much was read to align the tiles."""
-    read = f"read {n_bytes / 2**20:.0f} MiB of the tiles' {of_bytes / 2**20:.0f} MiB"
-    percent = 100 * n_bytes / of_bytes
-    return f"{read}: {percent:.2g} %" if percent < 100 else f"{read}: what windows share is read again"
+    times = n_bytes / of_bytes
+    if times < 1:
+        return f"read {size_text(n_bytes)} of the tiles' {size_text(of_bytes)} to align them: {100 * times:.2g} %"
+    return (
+        f"aligned tiles of {size_text(of_bytes)}; windows lie over one another, so that each pixel was read about "
+        f"{times:.0f} times"
+    )
 
 
 def still_text(share: float) -> str:
@@ -224,12 +228,13 @@ def _misfits(placement: Placement, spacing: Spacing, counts: Mapping[tuple[str, 
             f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
             f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
         )
-    bent = bent_links(placement, counts)
+    bent = bent_links(placement.links)
     if bent:
         links = [f"{fixed} - {moving} ({px:.1f})" for (fixed, moving), px in bent.items()]
         yield (
             f"in {len(links)} overlaps tiles are stretched or turned against each other, by so many voxels from end to "
-            f"end: {_named(links)}. Tiles are moved only. Stage speed, magnification or camera may have changed"
+            f"end: {_named(links)}. Tiles are moved only, +- holds the rest. Stage speed, magnification or camera may "
+            "have changed"
         )
 
 
@@ -246,11 +251,9 @@ def torn_links(
     }
 
 
-def bent_links(placement: Placement, counts: Mapping[tuple[str, str], LinkCount]) -> dict[tuple[str, str], float]:
+def bent_links(links: Sequence[Link]) -> dict[tuple[str, str], float]:
     """Accepted links whose offset changes from end to end of the overlap, and by how many voxels."""
-    found = ((k.fixed, k.moving) for k in placement.links if not k.reason)
-    bends = {pair: counts[pair].bend_px for pair in found if pair in counts}
-    return {pair: max(px) for pair, px in bends.items() if px is not None}
+    return {(k.fixed, k.moving): max(k.bend_px) for k in links if not k.reason and k.bend_px is not None}
 
 
 def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spacing) -> dict[tuple[str, str], UmXYZ]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy
 
@@ -56,3 +58,14 @@ def bend(
         changes[axis] = np.abs(change[1:] * sure).max()
     z, y, x = changes.tolist()
     return (z, y, x) if max(z, y, x) > 0 else None
+
+
+def with_bend(sigma_px: PxZYX, bend_px: PxZYX | None) -> PxZYX:
+    """Standard error (z, y, x) of one offset for the whole overlap, of which ``sigma_px`` is that of the mean.
+
+    From end to end it errs by the bend over the root of 12, rms, however well the mean is known.
+    """
+    if bend_px is None:
+        return sigma_px
+    z, y, x = (math.hypot(s, b / math.sqrt(12)) for s, b in zip(sigma_px, bend_px, strict=True))
+    return z, y, x
