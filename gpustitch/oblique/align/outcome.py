@@ -194,14 +194,10 @@ def warnings_of(
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
     yield from _misfits(placement, spacing, counts or {})
-    off_um = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
-    usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
-    if max(off_um) > _IMPLAUSIBLE * usual_um:
-        z, y, x = off_um
+    if implausible := implausible_text(placement, stage_px, spacing, stage_repeatability_um):
         yield (
-            f"links say that the stage errs by {x:.1f}, {y:.1f}, {z:.1f} um (x, y, z), more than {_IMPLAUSIBLE:g} "
-            f"times {usual_um:g} um (`stage_repeatability_um`). If it is better than that, overlaps show what moved "
-            "from tile to tile (debris), or voxel size or step are wrong"
+            f"{implausible}. If it is better than that, overlaps show what moved from tile to tile (debris), or voxel "
+            "size or step are wrong"
         )
     unchecked = unchecked_links(placement, stage_px, spacing)
     if unchecked:
@@ -264,6 +260,48 @@ def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spaci
             z, y, x = (px * um for px, um in zip(count.moved_px, spacing.zyx_um, strict=True))
             found[pair] = x, y, z
     return found
+
+
+def implausible_text(
+    placement: Placement,
+    stage_px: Mapping[str, PxZYX],
+    spacing: Spacing,
+    stage_repeatability_um: float | None = None,
+) -> str:
+    """That links say that the stage errs by more than a stage does, and which tiles may have changed names; or nothing.
+
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    """
+    z, y, x = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
+    usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
+    if max(x, y, z) <= _IMPLAUSIBLE * usual_um:
+        return ""
+    text = (
+        f"links say that the stage errs by {x:.1f}, {y:.1f}, {z:.1f} um (x, y, z), more than {_IMPLAUSIBLE:g} times "
+        f"{usual_um:g} um (`stage_repeatability_um`)"
+    )
+    exchanged = exchanged_tiles(placement.origin_px, stage_px, spacing)
+    if not exchanged:
+        return text
+    pairs = _named([f"{a} and {b}" for a, b in exchanged])
+    return f"{text}. {pairs} lie where the stage puts each other: do their files bear each other's names?"
+
+
+def exchanged_tiles(
+    origin_px: Mapping[str, PxZYX], stage_px: Mapping[str, PxZYX], spacing: Spacing
+) -> tuple[tuple[str, str], ...]:
+    """Tiles of which each lies nearest to where the stage puts the other one.
+
+    Both positions (z, y, x) are in voxels of ``spacing``; what all tiles are off together does not count.
+    """
+    names = sorted(set(origin_px) & set(stage_px))
+    if len(names) < 2:
+        return ()
+    here, there = (np.array([px[name] for name in names]) * spacing.zyx_um for px in (origin_px, stage_px))
+    apart = here[:, None] - there[None]
+    common = np.median(np.diagonal(apart), axis=1)
+    nearest = np.square(apart - common).sum(axis=2).argmin(axis=1).tolist()
+    return tuple((names[a], names[b]) for a, b in enumerate(nearest) if a < b and nearest[b] == a)
 
 
 def stage_disagreement_um(

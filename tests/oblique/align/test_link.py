@@ -85,6 +85,28 @@ def test_a_few_pixels_far_outside_the_rest_do_not_lead_links(kind: str, least_ac
         assert (off < 4 * sigma).all() and (off < (0.05 if kind == "all" else 1)).all(), (kind, off, sigma)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("part", [0.0, 0.02])
+def test_the_error_of_a_link_of_stretched_tiles_holds_all_of_the_overlap(part: float, seed: int) -> None:
+    """At each place of the overlap the moving tile is off by another part of a voxel."""
+    rng = np.random.default_rng(seed)
+    whole = ndimage.gaussian_filter(rng.normal(size=(40, 140, 90)), 1.6)
+    whole = 2000 + 300 * whole / whole.std()
+    y = np.arange(100)
+    at = 18 + (y - 50) * (1 + part) + 50
+    stretched = ndimage.map_coordinates(whole, np.meshgrid(np.arange(40), at, np.arange(90), indexing="ij"), order=3)
+    tiles = (rng.poisson(image.clip(1)).astype(np.uint16) for image in (whole, stretched))
+    first, second = (ArrayVolume(tile, Spacing(1.3, 1.3, 1.3)) for tile in tiles)
+    options = MatchOptions(sample_count=40)
+    overlap = Overlap(first, second, (0, 16, 0))
+    link, _ = link_tiles(overlap, ("a", "b"), options, (6, 6, 6), np.random.default_rng(seed), Workers(1, CPU))
+    assert not link.reason and (link.bend_px is not None) == (part > 0)
+    off = at - y - link.offset_px[1]
+    rms, sigma = np.sqrt(np.mean(off**2)), np.array(link.sigma_px)
+    assert sigma[1] == pytest.approx(rms, rel=0.35) if part else sigma.max() < 0.05
+    assert sigma[[0, 2]].max() < 0.05
+
+
 def link_of_objects_at_the_end(seed: int) -> tuple[Link, np.ndarray]:
     """The link of two tiles of which the first ends in the midst of all bright objects, and the truth."""
     rng = np.random.default_rng(seed)

@@ -55,7 +55,8 @@ def bend(
         variance = (_EXPECTED_WEIGHT * float(weight @ expected[:, axis]) + rest) / freedom
         error = np.sqrt(variance * np.diag(fit @ shares @ fit.T))
         sure = np.abs(change[1:]) > np.maximum(scipy.special.stdtrit(freedom, 1 - _CHANCE / 2) * error[1:], _LEAST_PX)
-        changes[axis] = np.abs(change[1:] * sure).max()
+        # The outermost windows reach half their size beyond their centres.
+        changes[axis] = np.abs(change[1:] * sure * (1 + window[told] / size[told])).max()
     z, y, x = changes.tolist()
     return (z, y, x) if max(z, y, x) > 0 else None
 
