@@ -35,7 +35,7 @@ def test_links_by_few_cut_objects_know_how_little_they_know() -> None:
     """What shows only a part of an object fits a little off its place: the standard error has to say so."""
     links = [link_of_few(seed, n) for n in (1, 2, 3) for seed in range(44, 60)]
     errors = [(np.subtract(k.offset_px, true), np.array(k.sigma_px)) for k, true in links if not k.reason]
-    assert len(errors) > 3
+    assert len(errors) > 2
     assert max(np.abs(error).max() for error, _ in errors) < 1.5
     assert np.sqrt(np.mean([(error / sigma) ** 2 for error, sigma in errors], axis=0)).max() < 1.7
     assert all("`sigma_um`" in k.reason or "`search_px`" in k.reason for k, _ in links if k.reason)
