@@ -85,6 +85,25 @@ def test_a_few_pixels_far_outside_the_rest_do_not_lead_links(kind: str, least_ac
         assert (off < 4 * sigma).all() and (off < (0.05 if kind == "all" else 1)).all(), (kind, off, sigma)
 
 
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 6])
+def test_overlaps_of_a_few_rows_are_not_surer_than_they_are(n_rows: int) -> None:
+    """One shift further nearly nothing is shared: that is no sharp peak."""
+    n_accepted = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        true = np.array([rng.uniform(-2, 2), 48 - n_rows + rng.uniform(-0.5, 0.5), rng.uniform(-2, 2)])
+        whole = ndimage.gaussian_filter(rng.normal(size=(56, 120, 90)), 2)
+        whole = 2000 + 300 * whole / whole.std()
+        moved = ndimage.shift(whole, -true, order=3, mode="nearest")[8:48, 8:56, 8:78]
+        tiles = (ArrayVolume(rng.poisson(v).astype(np.uint16), SPACING) for v in (whole[8:48, 8:56, 8:78], moved))
+        how = MatchOptions(), (8, 8, 8), np.random.default_rng(seed), Workers(1, CPU)
+        link, _ = link_tiles(Overlap(*tiles, (0, 48 - n_rows, 0)), ("a", "b"), *how)
+        if not link.reason:
+            n_accepted += 1
+            assert (np.abs(np.subtract(link.offset_px, true)) < 4 * np.array(link.sigma_px)).all(), (seed, link)
+    assert n_accepted or n_rows < 4
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("part", [0.0, 0.02])
 def test_the_error_of_a_link_of_stretched_tiles_holds_all_of_the_overlap(part: float, seed: int) -> None:

@@ -41,15 +41,14 @@ _ALIKE, _ALIKE_Z = 0.9, 0.75
 _LEAST_INDEPENDENT = 4.0
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
 _LOWEST = 4.0
+# An overlap of less than so many standard deviations of the smoothing, bins, is not cut: little would be left of it.
+_THICK = 5.0
 # Most steps to the place at which both tiles are cut alike.
 _ROUNDS = 4
 # Median of the square of a normal variable.
 _MEDIAN_SQUARE = 0.4549
-
-
 # Bytes for each voxel of a part that is compared without bins, measured.
 _VOXEL_BYTES = 40
-
 
 Spread = tuple[tuple[float, ...], ...]
 
@@ -194,13 +193,19 @@ def settle(
         place = nearest_voxel(best.offset_px)
         here = dataclasses.replace(overlap, offset=place)
         closer, n_bins = _at_place(here, binning, (z, y, x), np.random.default_rng(seed), device)
-        if closer is None:
+        if closer is None or not _is_thick(here, binning, (z, y, x)):
             break
         best = dataclasses.replace(best, offset_px=closer[0], spread=closer[1], correlation=closer[2])
         if nearest_voxel(best.offset_px) == place:
             break
     one_px = math.pi**1.5 * math.sqrt(float(np.prod(np.diag(best.spread))))
     return Settled(best, max(1.0, n_bins * math.prod(binning) / max(one_px, 1.0)))
+
+
+def _is_thick(overlap: Overlap, binning: ZYX, sigma: tuple[float, float, float]) -> bool:
+    """Whether there is much to compare along each axis on which the tiles do not lie wholly beside each other."""
+    shapes = (overlap.shared[0].shape, overlap.fixed.coverage.shape, overlap.moving.coverage.shape)
+    return all(n == a == b or n >= _THICK * k * s for n, a, b, k, s in zip(*shapes, binning, sigma, strict=True))
 
 
 def _at_place(
