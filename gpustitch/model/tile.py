@@ -253,6 +253,8 @@ class Link:
     deviation per axis. ``reason`` says why the link was rejected; it is empty for an accepted link.
     ``sigma_px`` is the standard error of the offset per axis; None if only the scatter is known. ``candidates`` are the
     offsets at which the pictures may fit, the surest first; a rejected link may have some too.
+    ``bend_px`` (z, y, x) is by how much the offset changes from end to end of the overlap, as of tiles that are
+    stretched or turned against each other; None if it is not seen to. ``sigma_px`` includes it.
     """
 
     fixed: str
@@ -263,6 +265,7 @@ class Link:
     reason: str = ""
     sigma_px: tuple[float, float, float] | None = None
     candidates: tuple[Candidate, ...] = ()
+    bend_px: tuple[float, float, float] | None = None
 
     @property
     def is_measured(self) -> bool:

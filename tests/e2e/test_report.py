@@ -150,6 +150,16 @@ def test_strong_stripes_that_are_left_are_told_with_what_removes_them(tmp_path: 
     assert "--destripe-method wavelet" in fail(21, "report", tmp_path / "out")
 
 
+def test_exchanged_tiles_that_are_placed_right_are_named(tmp_path: Path) -> None:
+    """The tiles are so small that each is found where its picture is, within the reach of the search."""
+    truth = made(tmp_path, seed=50, n_frames=76, n_columns=72)
+    sabotage.swapped(truth, 0, 2)
+    succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
+    assert wrong(tmp_path / "out") == {"stage": "warn"}
+    names = [truth.tiles[number].name for number in (0, 2)]
+    assert f"{names[0]} and {names[1]} lie where" in checks(tmp_path / "out")["stage"]["reason"]
+
+
 def test_exchanged_tiles_fail_and_are_named(tmp_path: Path) -> None:
     truth = made(tmp_path, seed=50)
     sabotage.swapped(truth, 0, 2)

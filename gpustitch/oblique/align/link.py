@@ -12,6 +12,7 @@ import numpy as np
 from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions, xyz_text
+from gpustitch.oblique.align.overlaps.bending import with_bend
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, level_px
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
@@ -58,8 +59,7 @@ class LinkCount:
 
     ``elsewhere`` counts those that correlate nearly as one picture with itself, and do not lead where the others do.
     ``moved_px`` (z, y, x) is how far objects that stand out lie from where what is between them has them;
-    ``by_objects_alone`` says that nothing between them tells. ``bend_px`` (z, y, x) is by how much the offset changes
-    from end to end of the overlap, None if it is not seen to.
+    ``by_objects_alone`` says that nothing between them tells.
     """
 
     sampled: int = 0
@@ -69,14 +69,14 @@ class LinkCount:
     elsewhere: int = 0
     moved_px: PxZYX | None = None
     by_objects_alone: bool = False
-    bend_px: PxZYX | None = None
 
 
 @dataclass(frozen=True)
 class _Refined:
     """The offset near one place, its standard error and the scatter of its matches, or why there is none.
 
-    The offset is that in the grid of the tiles, the matches are along the sheet.
+    The offset is that in the grid of the tiles, the matches are along the sheet. ``sigma_px`` is that of the mean
+    offset: it leaves out by how much the offset changes from end to end, ``bend_px``.
     """
 
     offset_px: PxZYX = (0.0, 0.0, 0.0)
@@ -87,6 +87,7 @@ class _Refined:
     count: LinkCount = LinkCount()
     is_narrow: bool = False
     reason: str = ""
+    bend_px: PxZYX | None = None
 
 
 def link_tiles(
@@ -274,11 +275,12 @@ class _Linking:
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
         elsewhere = self._elsewhere(others, windows.shape)
-        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere, bend_px=found.bend_px)
+        count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere)
         is_narrow = windows.shape != self._windows().shape
         return _Refined(
-            found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow
-        )
+            found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow,
+            bend_px=found.bend_px,
+        )  # fmt: skip
 
     def _weighed(self, seen: Sequence[FoundWindow], window_px: ZYX) -> Evidence:
         return weigh(
@@ -363,7 +365,8 @@ class _Linking:
             offset = candidates[0].offset_px if candidates else (float(z), float(y), float(x))
             return Link(*self._names, offset, (0.0, 0.0, 0.0), (), reason, None, candidates)
         matches = tuple(self._match(m) for m in refined.matches)
-        return Link(*self._names, refined.offset_px, refined.scatter_px, matches, reason, refined.sigma_px, candidates)
+        bend_px, sigma_px = refined.bend_px, with_bend(refined.sigma_px, refined.bend_px)
+        return Link(*self._names, refined.offset_px, refined.scatter_px, matches, reason, sigma_px, candidates, bend_px)
 
     def _match(self, match: Match) -> Match:
         """A match in the grids of the tiles, about a whole voxel of the fixed one."""

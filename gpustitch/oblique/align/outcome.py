@@ -16,7 +16,7 @@ from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.align.solving.stage_model import AFFINE, MEDIAN_UM
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.ops.robust import MAD_TO_SIGMA
-from gpustitch.running.progress import listed
+from gpustitch.running.progress import listed, size_text
 
 # Beyond this many percent, people are told how to know the y voxel size better.
 _KNOWN_WELL = 0.2
@@ -109,9 +109,13 @@ def voxel_size_text(found: VoxelSize) -> str:
 
 def read_text(n_bytes: int, of_bytes: int) -> str:
     """How much was read to align the tiles."""
-    read = f"read {n_bytes / 2**20:.0f} MiB of the tiles' {of_bytes / 2**20:.0f} MiB"
-    percent = 100 * n_bytes / of_bytes
-    return f"{read}: {percent:.2g} %" if percent < 100 else f"{read}: what windows share is read again"
+    times = n_bytes / of_bytes
+    if times < 1:
+        return f"read {size_text(n_bytes)} of the tiles' {size_text(of_bytes)} to align them: {100 * times:.2g} %"
+    return (
+        f"aligned tiles of {size_text(of_bytes)}; windows lie over one another, so that each pixel was read about "
+        f"{times:.0f} times"
+    )
 
 
 def still_text(share: float) -> str:
@@ -190,14 +194,10 @@ def warnings_of(
         groups = "; ".join(listed(members, 6) for members in islands)
         yield f"{len(islands)} groups of tiles have no link between them, each lies where the stage says: {groups}"
     yield from _misfits(placement, spacing, counts or {})
-    off_um = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
-    usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
-    if max(off_um) > _IMPLAUSIBLE * usual_um:
-        z, y, x = off_um
+    if implausible := implausible_text(placement, stage_px, spacing, stage_repeatability_um):
         yield (
-            f"links say that the stage errs by {x:.1f}, {y:.1f}, {z:.1f} um (x, y, z), more than {_IMPLAUSIBLE:g} "
-            f"times {usual_um:g} um (`stage_repeatability_um`). If it is better than that, overlaps show what moved "
-            "from tile to tile (debris), or voxel size or step are wrong"
+            f"{implausible}. If it is better than that, overlaps show what moved from tile to tile (debris), or voxel "
+            "size or step are wrong"
         )
     unchecked = unchecked_links(placement, stage_px, spacing)
     if unchecked:
@@ -224,12 +224,13 @@ def _misfits(placement: Placement, spacing: Spacing, counts: Mapping[tuple[str, 
             f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
             f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
         )
-    bent = bent_links(placement, counts)
+    bent = bent_links(placement.links)
     if bent:
         links = [f"{fixed} - {moving} ({px:.1f})" for (fixed, moving), px in bent.items()]
         yield (
             f"in {len(links)} overlaps tiles are stretched or turned against each other, by so many voxels from end to "
-            f"end: {_named(links)}. Tiles are moved only. Stage speed, magnification or camera may have changed"
+            f"end: {_named(links)}. Tiles are moved only, +- holds the rest. Stage speed, magnification or camera may "
+            "have changed"
         )
 
 
@@ -246,11 +247,9 @@ def torn_links(
     }
 
 
-def bent_links(placement: Placement, counts: Mapping[tuple[str, str], LinkCount]) -> dict[tuple[str, str], float]:
+def bent_links(links: Sequence[Link]) -> dict[tuple[str, str], float]:
     """Accepted links whose offset changes from end to end of the overlap, and by how many voxels."""
-    found = ((k.fixed, k.moving) for k in placement.links if not k.reason)
-    bends = {pair: counts[pair].bend_px for pair in found if pair in counts}
-    return {pair: max(px) for pair, px in bends.items() if px is not None}
+    return {(k.fixed, k.moving): max(k.bend_px) for k in links if not k.reason and k.bend_px is not None}
 
 
 def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spacing) -> dict[tuple[str, str], UmXYZ]:
@@ -261,6 +260,48 @@ def moved_objects_um(counts: Mapping[tuple[str, str], LinkCount], spacing: Spaci
             z, y, x = (px * um for px, um in zip(count.moved_px, spacing.zyx_um, strict=True))
             found[pair] = x, y, z
     return found
+
+
+def implausible_text(
+    placement: Placement,
+    stage_px: Mapping[str, PxZYX],
+    spacing: Spacing,
+    stage_repeatability_um: float | None = None,
+) -> str:
+    """That links say that the stage errs by more than a stage does, and which tiles may have changed names; or nothing.
+
+    ``stage_px`` holds the stage's position of each tile (z, y, x), in voxels of ``spacing``.
+    """
+    z, y, x = stage_disagreement_um(placement, stage_px, spacing, stage_repeatability_um)
+    usual_um = MEDIAN_UM if stage_repeatability_um is None else stage_repeatability_um
+    if max(x, y, z) <= _IMPLAUSIBLE * usual_um:
+        return ""
+    text = (
+        f"links say that the stage errs by {x:.1f}, {y:.1f}, {z:.1f} um (x, y, z), more than {_IMPLAUSIBLE:g} times "
+        f"{usual_um:g} um (`stage_repeatability_um`)"
+    )
+    exchanged = exchanged_tiles(placement.origin_px, stage_px, spacing)
+    if not exchanged:
+        return text
+    pairs = _named([f"{a} and {b}" for a, b in exchanged])
+    return f"{text}. {pairs} lie where the stage puts each other: do their files bear each other's names?"
+
+
+def exchanged_tiles(
+    origin_px: Mapping[str, PxZYX], stage_px: Mapping[str, PxZYX], spacing: Spacing
+) -> tuple[tuple[str, str], ...]:
+    """Tiles of which each lies nearest to where the stage puts the other one.
+
+    Both positions (z, y, x) are in voxels of ``spacing``; what all tiles are off together does not count.
+    """
+    names = sorted(set(origin_px) & set(stage_px))
+    if len(names) < 2:
+        return ()
+    here, there = (np.array([px[name] for name in names]) * spacing.zyx_um for px in (origin_px, stage_px))
+    apart = here[:, None] - there[None]
+    common = np.median(np.diagonal(apart), axis=1)
+    nearest = np.square(apart - common).sum(axis=2).argmin(axis=1).tolist()
+    return tuple((names[a], names[b]) for a, b in enumerate(nearest) if a < b and nearest[b] == a)
 
 
 def stage_disagreement_um(

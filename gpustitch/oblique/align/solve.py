@@ -204,7 +204,7 @@ def _at(link: Link, right: Candidate) -> Link:
     found = dataclasses.replace(link, offset_px=right.offset_px, sigma_px=right.sigma_px, reason="")
     if np.abs(np.subtract(right.offset_px, link.offset_px)).max() <= _SAME_PX:
         return found
-    return dataclasses.replace(found, matches=(), scatter_px=(0.0, 0.0, 0.0))
+    return dataclasses.replace(found, matches=(), scatter_px=(0.0, 0.0, 0.0), bend_px=None)
 
 
 def _triple(values: Floats) -> PxZYX:

@@ -12,7 +12,7 @@ Added by gpustitch:
 - sub-voxel points: ``fixed_px`` and ``moving_px``, (z, y, x) in each tile's own voxels;
 - ``links`` (one that is not ``measured`` holds the stage's offset), ``unlinked``. ``sigma_px`` is the standard error
   (z, y, x) of a link's offset, null if only its scatter is known; ``candidates`` are offsets at which the pictures may
-  fit, the surest first;
+  fit, the surest first; ``bend_px`` (z, y, x) is by how much the offset changes from end to end, null if it does not;
 - ``tiles``: by stage position the ``standard_error_um`` (x, y, z) of where the tile begins, relative to the mean of all
   tiles, and its ``support``: ``loop`` (links that close a loop), ``link`` (links that close none) or ``stage`` (no
   link). What is not known is null;
@@ -291,6 +291,7 @@ def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
         "scatter_px": list(link.scatter_px),
         "sigma_px": None if link.sigma_px is None else list(link.sigma_px),
         "candidates": [dataclasses.asdict(candidate) for candidate in link.candidates],
+        "bend_px": None if link.bend_px is None else list(link.bend_px),
         "residual_px": record.placement.residual_px.get((link.fixed, link.moving)),
         "sampled": sampled,
         "correlated": correlated,
@@ -309,7 +310,8 @@ def _read_link(content: Mapping[str, Any], entry: Mapping[str, Any]) -> Link:
     sigma = None if entry.get("sigma_px") is None else _errors(entry["sigma_px"])
     names, reason = (tile_name(fixed), tile_name(moving)), text(entry["reason"], "reason")
     candidates = tuple(map(_read_candidate, rows(entry.get("candidates", []), "candidates")))
-    return Link(*names, offset, scatter, tuple(matches), reason, sigma, candidates)
+    bend = None if entry.get("bend_px") is None else _xyz(entry["bend_px"])
+    return Link(*names, offset, scatter, tuple(matches), reason, sigma, candidates, bend)
 
 
 def _read_candidate(entry: Mapping[str, Any]) -> Candidate:

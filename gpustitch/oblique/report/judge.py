@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.align.outcome import bent_links, implausible_text
+from gpustitch.oblique.align.pairs import Pair
 from gpustitch.oblique.mosaic.file import Alignment
 from gpustitch.oblique.report.check import NOTHING, Check
 from gpustitch.oblique.report.placement import Placing, Remeasured
@@ -86,6 +88,10 @@ def _fitting(measured: Sequence[Remeasured], placing: Placing, spacing: Spacing,
     more = f"; {unmeasured} of {len(placing.links)} overlaps cannot be compared" if unmeasured else ""
     more += f"; {len(placing.left_out)} were left out, to read no more" if placing.left_out else ""
     more += _of_errors(placing, stated, spacing)
+    bent, most_px = ({}, 0.0) if stated.alignment is None else _bent(stated.alignment)
+    if bent:
+        named = listed([f"{a} - {b} ({px:.1f})" for (a, b), px in bent.items()], _NAMED)
+        more += f"; in {len(bent)} tiles are stretched or turned against each other, by voxels from end to end: {named}"
     wrong = [link for link in measured if is_off(link, WRONG_PX)]
     if wrong:
         return Check(
@@ -101,8 +107,19 @@ def _fitting(measured: Sequence[Remeasured], placing: Placing, spacing: Spacing,
     if n_doubtful:
         text = f"{n_doubtful} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
         return Check(_PLACEMENT, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
+    # At the ends of an overlap half of it is left.
+    if most_px / 2 > DOUBTFUL_PX:
+        text = f"tiles lie within {off:.2g} voxels of where {len(measured)} overlaps fit in their middle{more}"
+        helps = f"{NOTHING}: tiles are moved only"
+        return Check(_PLACEMENT, "warn", text, most_px / 2, "voxels", DOUBTFUL_PX, helps)
     text = f"tiles lie within {off:.2g} voxels ({um:.2g} um) of where {len(measured)} overlaps fit{more}"
     return Check(_PLACEMENT, "pass", text, off, "voxels", DOUBTFUL_PX)
+
+
+def _bent(alignment: Alignment) -> tuple[dict[Pair, float], float]:
+    """Links whose offset changes from end to end of the overlap, and by how many voxels; and the most of those."""
+    found = bent_links(alignment.links)
+    return found, max(found.values(), default=0.0)
 
 
 def _of_errors(placing: Placing, stated: Stated, spacing: Spacing) -> str:
@@ -198,8 +215,11 @@ def _helps(reason: str) -> str:
     return ", ".join(f"`{name}`" for name in named) if named else NOTHING
 
 
-def stage(placing: Placing, spacing: Spacing) -> Check:
-    """Whether the stage was about as far off for every two neighbours."""
+def stage(placing: Placing, spacing: Spacing, stated: Stated, stage_px: Mapping[str, PxZYX]) -> Check:
+    """Whether the stage was about as far off for every two neighbours, and by no more than a stage is.
+
+    ``stage_px`` holds the stage's position of each tile (z, y, x), voxels.
+    """
     name = "stage"
     links = [link for link in placing.links if link.off_px is None or not is_off(link, WRONG_PX)]
     if not links:
@@ -216,13 +236,28 @@ def stage(placing: Placing, spacing: Spacing) -> Check:
     far = [n for n in range(len(links)) if longest[n] > max(FAR_UM, FAR * usual if len(links) > 2 else 0)]
     n, most = int(np.argmax(longest)), float(longest.max())
     text = f"tiles lie within {most:.1f} um of where the stage puts them beside their neighbours"
+    implausible = _implausible(stated, spacing, stage_px)
+    if implausible and not far:
+        helps = "`y_voxel_um`, `x_step_um`, or a file's right name"
+        return Check(name, "warn", f"{text}; {implausible}", most, "um", FAR_UM, helps)
     if not far:
         return Check(name, "pass", text, most, "um", FAR_UM)
     pairs = listed([f"{links[i].fixed} - {links[i].moving}" for i in far], _NAMED)
     text = (
         f"{len(far)} of {len(links)} pairs lie up to {most:.0f} um from the stage's distance, most {usual:.1f}: {pairs}"
+        f"{implausible and '; '}{implausible}"
     )
     return Check(name, "warn", text, float(longest[n]), "um", FAR_UM, NOTHING + ": the pictures put them there")
+
+
+def _implausible(stated: Stated, spacing: Spacing, stage_px: Mapping[str, PxZYX]) -> str:
+    """That the alignment contradicts the stage by more than a stage errs, or nothing."""
+    if stated.alignment is None or stated.is_given or not stage_px:
+        return ""
+    placed = stated.alignment.placement(spacing)
+    links = tuple(link for link in placed.links if {link.fixed, link.moving} <= set(stage_px) & set(placed.origin_px))
+    repeatability = stated.parameters.get("stage_repeatability_um")
+    return implausible_text(replace(placed, links=links), stage_px, spacing, repeatability) if links else ""
 
 
 def voxel_size(stated: Stated, spacing: Spacing) -> Check:

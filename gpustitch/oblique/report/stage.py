@@ -226,7 +226,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     checks += [] if same is None else [same]
     checks.append(judge.in_volume(found.in_volume, len(output.places)))
     if len(output.places) > 1:
-        checks += [judge.stage(found.placing, spacing), judge.voxel_size(stated, spacing)]
+        checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
     shares = judge_light.shares_of(found.overlap_light, found.noise)
     checks += [judge_light.dead(found.lights, shares), judge_light.saturated(found.lights)]
     if len(output.places) > 1:

@@ -23,6 +23,7 @@ from gpustitch.oblique.align.outcome import (
     check_measured,
     links_text,
     notes_of,
+    read_text,
     stage_disagreement_um,
     sure_tiles_text,
     voxel_size_text,
@@ -253,15 +254,22 @@ def test_overlaps_with_parts_elsewhere_are_told(agreeing: int, elsewhere: int, i
 
 
 def test_overlaps_that_are_stretched_are_told_if_their_links_count() -> None:
-    placed = placement(3, {(0, 1): "", (1, 2): "", (0, 2): "no"})
-    counts = {
-        ("0", "1"): LinkCount(agreeing=20),
-        ("1", "2"): LinkCount(agreeing=20, bend_px=(0.0, 0.4, 1.25)),
-        ("0", "2"): LinkCount(bend_px=(3.0, 0.0, 0.0)),
-    }
-    said = [text for text in warnings_of(placed, SPACING, placed.origin_px, counts) if "stretched" in text]
+    even = placement(3, {(0, 1): "", (1, 2): "", (0, 2): "no"})
+    bends = {("1", "2"): (0.0, 0.4, 1.25), ("0", "2"): (3.0, 0.0, 0.0)}
+    links = tuple(dataclasses.replace(k, bend_px=bends.get((k.fixed, k.moving))) for k in even.links)
+    placed = dataclasses.replace(even, links=links)
+    said = [text for text in warnings_of(placed, SPACING, placed.origin_px) if "stretched" in text]
     assert len(said) == 1 and "in 1 overlaps" in said[0] and "1 - 2 (1.2)" in said[0]
-    assert not any("stretched" in text for text in warnings_of(placed, SPACING, placed.origin_px))
+    assert not any("stretched" in text for text in warnings_of(even, SPACING, even.origin_px))
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "told"),
+    [(21e6, "read 21 MB of the tiles' 107 MB to align them: 20 %"), (1987e6, "tiles of 107 MB; "), (2e9, "19 times")],
+)
+def test_what_was_read_is_told_without_a_reproach(n_bytes: float, told: str) -> None:
+    text = read_text(int(n_bytes), 107_000_000)
+    assert told in text and "MiB" not in text
 
 
 def placed_off(off_um: np.ndarray, n_rows: int = 3) -> tuple[Placement, dict[str, tuple[float, float, float]]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpustitch.model import Link, Spacing
+from gpustitch.model import Link, Spacing, tile_name
 from gpustitch.oblique.mosaic.file import Alignment
 from gpustitch.oblique.report import judge
 from gpustitch.oblique.report.judge import Stated
@@ -116,9 +118,50 @@ def test_a_tile_far_from_the_stage_is_told_from_a_wrong_size(tile: int, um: floa
         sign = (b == tile) - (a == tile)
         z, y, x = (p + sign * d for p, d in zip(found.placed_px, apart, strict=True))
         made.append(replace(found, placed_px=(z, y, x)))
-    assert judge.stage(Placing(tuple(made)), SPACING).state == "warn"
+    assert judge.stage(Placing(tuple(made)), SPACING, Stated({}, None), {}).state == "warn"
     wide = [replace(f, placed_px=tuple(v * (1 + stretch) for v in f.placed_px)) for f in links({})]  # type: ignore[misc]
-    assert judge.stage(Placing(tuple(wide)), SPACING).state == "pass"
+    assert judge.stage(Placing(tuple(wide)), SPACING, Stated({}, None), {}).state == "pass"
+
+
+@given(
+    st.lists(st.floats(-4, 4), min_size=12, max_size=12), st.sampled_from([None, *itertools.combinations(range(4), 2)])
+)
+def test_exchanged_tiles_that_lie_right_are_told(error_um: list[float], exchanged: tuple[int, int] | None) -> None:
+    """All pairs are far from the stage's distance: none of them stands out, and the alignment is right."""
+    apart_um, order = 90.0, [0, 1, 2, 3]
+    if exchanged:
+        a, b = exchanged
+        order[a], order[b] = b, a
+    stage_um = [(0.0, 0.0, 0.0), (0.0, apart_um, 0.0), (apart_um, 0.0, 0.0), (apart_um, apart_um, 0.0)]
+    errors = np.reshape(error_um, (4, 3))
+    at_um = {stage: tuple(stage_um[order[n]] + errors[n]) for n, stage in enumerate(stage_um)}
+    names = [tile_name(stage) for stage in stage_um]
+    made = tuple(Link(names[a], names[b], (0.0,) * 3, (0.1,) * 3, (), "", (0.02,) * 3) for a, b in PAIRS)
+    stage_px = {
+        name: (z / SPACING.z_um, y / SPACING.y_um, x / SPACING.x_um)
+        for name, (x, y, z) in zip(names, stage_um, strict=True)
+    }
+    found = Alignment(at_um, links=made)
+    told = found.placement(SPACING).origin_px
+    pairs = tuple(
+        Remeasured(k.fixed, k.moving, *(tuple(np.subtract(px[k.moving], px[k.fixed])) for px in (told, stage_px)))
+        for k in made
+    )
+    check = judge.stage(Placing(pairs), SPACING, Stated({}, found), stage_px)
+    if exchanged is None:
+        assert check.state == "pass"
+    else:
+        assert check.state == "warn" and f"{names[exchanged[0]]} and {names[exchanged[1]]} lie where" in check.reason
+
+
+@given(st.floats(0.2, 6))
+def test_tiles_that_bend_against_each_other_are_told(px: float) -> None:
+    bent = replace(link(0, 2), bend_px=(0.1, 0.0, px))
+    lost = replace(link(0, 1, "contradicts"), bend_px=(9.0, 0.0, 0.0))
+    stated = Stated({}, alignment(None, None, (lost, bent)))
+    check = judge.placement(Placing(links({})), SPACING, 4, (), stated)
+    assert check.state == ("warn" if px > 2 else "pass")
+    assert f"{NAMES[0]} - {NAMES[2]} ({px:.1f})" in check.reason and "(9.0)" not in check.reason
 
 
 @given(st.floats(0.02, 50))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy
 
@@ -53,6 +55,18 @@ def bend(
         variance = (_EXPECTED_WEIGHT * float(weight @ expected[:, axis]) + rest) / freedom
         error = np.sqrt(variance * np.diag(fit @ shares @ fit.T))
         sure = np.abs(change[1:]) > np.maximum(scipy.special.stdtrit(freedom, 1 - _CHANCE / 2) * error[1:], _LEAST_PX)
-        changes[axis] = np.abs(change[1:] * sure).max()
+        # The outermost windows reach half their size beyond their centres.
+        changes[axis] = np.abs(change[1:] * sure * (1 + window[told] / size[told])).max()
     z, y, x = changes.tolist()
     return (z, y, x) if max(z, y, x) > 0 else None
+
+
+def with_bend(sigma_px: PxZYX, bend_px: PxZYX | None) -> PxZYX:
+    """Standard error (z, y, x) of one offset for the whole overlap, of which ``sigma_px`` is that of the mean.
+
+    From end to end it errs by the bend over the root of 12, rms, however well the mean is known.
+    """
+    if bend_px is None:
+        return sigma_px
+    z, y, x = (math.hypot(s, b / math.sqrt(12)) for s, b in zip(sigma_px, bend_px, strict=True))
+    return z, y, x

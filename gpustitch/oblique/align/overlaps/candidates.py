@@ -41,13 +41,14 @@ _ALIKE, _ALIKE_Z = 0.9, 0.75
 _LEAST_INDEPENDENT = 4.0
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
 _LOWEST = 4.0
+# An overlap of less than so many standard deviations of the smoothing, bins, is not cut: little would be left of it.
+_THICK = 5.0
+# Most steps to the place at which both tiles are cut alike.
+_ROUNDS = 4
 # Median of the square of a normal variable.
 _MEDIAN_SQUARE = 0.4549
-
-
 # Bytes for each voxel of a part that is compared without bins, measured.
 _VOXEL_BYTES = 40
-
 
 Spread = tuple[tuple[float, ...], ...]
 
@@ -187,26 +188,56 @@ def settle(
     limits = zip(best.offset_px, overlap.offset, near_px, binning, strict=True) if best else ()
     if best is None or any(abs(v - o) > n - k for v, o, n, k in limits):
         return None
-    n_bins = _at_place(
-        dataclasses.replace(overlap, offset=nearest_voxel(best.offset_px)), binning, (z, y, x), rng, device
-    )
+    seed, n_bins = int(rng.integers(2**32)), 0.0
+    for _ in range(_ROUNDS):
+        place = nearest_voxel(best.offset_px)
+        here = dataclasses.replace(overlap, offset=place)
+        closer, n_bins = _at_place(here, binning, (z, y, x), np.random.default_rng(seed), device)
+        if closer is None or not _is_thick(here, binning, (z, y, x)):
+            break
+        best = dataclasses.replace(best, offset_px=closer[0], spread=closer[1], correlation=closer[2])
+        if nearest_voxel(best.offset_px) == place:
+            break
     one_px = math.pi**1.5 * math.sqrt(float(np.prod(np.diag(best.spread))))
     return Settled(best, max(1.0, n_bins * math.prod(binning) / max(one_px, 1.0)))
 
 
+def _is_thick(overlap: Overlap, binning: ZYX, sigma: tuple[float, float, float]) -> bool:
+    """Whether there is much to compare along each axis on which the tiles do not lie wholly beside each other."""
+    shapes = (overlap.shared[0].shape, overlap.fixed.coverage.shape, overlap.moving.coverage.shape)
+    return all(n == a == b or n >= _THICK * k * s for n, a, b, k, s in zip(*shapes, binning, sigma, strict=True))
+
+
 def _at_place(
     overlap: Overlap, binning: ZYX, sigma: tuple[float, float, float], rng: np.random.Generator, device: Device
-) -> float:
-    """How many bins make up the correlation at the assumed offset: (sum of products)^2 / sum of their squares."""
+) -> tuple[tuple[PxZYX, Spread, float] | None, float]:
+    """Offset, spread and correlation of the peak at the assumed offset, if any, and how many bins make it up.
+
+    Both boxes hold the same. So what lies beyond their ends is smoothed into neither. Were it smoothed into one of
+    them, a bright object there would displace the peak.
+
+    The number of bins is (sum of products)^2 / sum of their squares.
+    """
     total = squares = 0.0
+    low, high = (-1, -1, -1), (1, 1, 1)
+    sums: list[Shared] = []
     for part in parts_of(overlap, (0, 0, 0), rng):
+        if not _holds_bins(part, binning):
+            continue
         fixed, moving = _strips(overlap, part, binning, device, sigma)
         with on(device):
             both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.voxels.shape, moving.voxels.shape, strict=True))
             products = fixed.voxels[both] * moving.voxels[both]
             total += float(products.sum(dtype=np.float64))
             squares += float((products.astype(np.float64) ** 2).sum())
-    return total**2 / squares if squares else 0.0
+            sums.append(Comparison(fixed.voxels, moving.voxels, low, high, _masks(fixed, moving)).sums())
+    if not sums:
+        return None, 0.0
+    with on(device):
+        around = to_host(pearson(sums)[0])
+    steps = [o - n * np.arange(-1, 2) for o, n in zip(overlap.offset, binning, strict=True)]
+    place, spread = _place(around, [np.intp(1)] * 3, steps, binning)
+    return (place, spread, float(around[1, 1, 1])), total**2 / squares if squares else 0.0
 
 
 def _compared(
@@ -224,9 +255,7 @@ def _compared(
 
     All parts are compared, or a few of them if those have a place that is ``enough`` sure.
     """
-    parts = [
-        p for p in parts if all(min(a, b) >= n for a, b, n in zip(p.fixed.shape, p.moving.shape, binning, strict=True))
-    ]
+    parts = [p for p in parts if _holds_bins(p, binning)]
     if not parts:
         return Found((), 0.0, 0, binning)
     low, high = _shifts(wide_px, binning)
@@ -252,6 +281,10 @@ def _compared(
         if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
             break
     return found
+
+
+def _holds_bins(part: Part, binning: ZYX) -> bool:
+    return all(min(a, b) >= n for a, b, n in zip(part.fixed.shape, part.moving.shape, binning, strict=True))
 
 
 def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:

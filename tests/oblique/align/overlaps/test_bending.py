@@ -33,7 +33,7 @@ def test_a_stretch_or_turn_is_seen_on_its_axis(row: int, column: int, part: floa
     told = [px for px in seen if px is not None]
     assert len(told) >= 18
     assert all(int(np.argmax(px)) == row for px in told)
-    assert np.median([max(px) for px in told]) == pytest.approx(abs(part) * SIZE[column], rel=0.25)
+    assert np.median([max(px) for px in told]) == pytest.approx(abs(part) * (SIZE[column] + WINDOW[column]), rel=0.25)
 
 
 @pytest.mark.parametrize("noise_px", [0.01, 0.05, 0.2])
