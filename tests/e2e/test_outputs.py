@@ -72,7 +72,7 @@ def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path:
     ("code", "arguments", "text"),
     [
         (3, ("--levels", "0"), "levels"),
-        (3, ("--chunk-size", "64,64,0"), "--chunk-size must be three numbers"),
+        (3, ("--chunk-size", "64,64,0"), "--chunk-size must be three whole numbers"),
         (4, ("--align-file", "no-such.json"), "no-such.json"),
         (5, ("--align-file", "text.json"), "text.json"),
         (6, ("--align-file", "other.json"), "other.json"),
