@@ -59,7 +59,7 @@ def ending_of(upright: Grids, turned: Grids, apart: int, apart_turned: int) -> E
     if upright[0][0].shape[1] // 4 <= apart:
         return Ending()
     tissue = _alike(turned, apart_turned)
-    half = _half_part(upright[0][0].shape[1])
+    half = min(apart, _half_part(upright[0][0].shape[1]))
     tissue_in_part = _alike(turned, max(1, round(half * apart_turned / apart))).value
     to_last = [(values[:, ::-1], weights[:, ::-1]) for values, weights in upright]
     sides = [_beyond_first(grids, apart, tissue, tissue_in_part) for grids in (upright, to_last)]
@@ -103,24 +103,27 @@ def _beyond_first(grids: Grids, apart: int, tissue: _Mean, tissue_in_part: float
     far = stops[_BESIDE]
     near = _alike(grids, apart, slice(far, None))
     first = _Mean.of([_with_first(values, weights, stops[1], far) for values, weights in grids])
-    in_parts = [_alike(grids, _half_part(windows), slice(*part)).value for part in itertools.pairwise(stops)]
-    profile = np.maximum(np.array(in_parts) - tissue_in_part, 0)
+    half = _half_part(windows)
+    # Stripes may be fainter at the end than elsewhere: by how much, their energy there tells.
+    at_end = _alike(grids, half, slice(stops[1])).value - tissue.value
+    fainter = float(np.clip(first.value / max(at_end, 1e-12), 1, _MOST_FAINTER))
+    parts = [slice(*part) for part in itertools.pairwise(stops)]
+    profile = np.array([_alike(grids, min(apart, half), part).value for part in parts]) - tissue_in_part
     lines = near.value - tissue.value
-    fainter = _fainter(float(profile[0]), profile[_BESIDE:], first.value, lines)
+    fainter = max(fainter, _faded(np.maximum(profile, 0), lines))
     error = np.hypot(_error(near.of_rows - fainter * first.of_rows), _error(tissue.of_rows))
     return lines - fainter * first.value, float(error), lines
 
 
-def _fainter(end: float, elsewhere: Floats, first: float, lines: float) -> float:
-    """How many times less stripes have in common with the end of their rows than with themselves.
+def _faded(profile: Floats, lines: float) -> float:
+    """How many times less stripes that all fade alike share with the first part than with themselves; 1 if none fade.
 
-    Energies are those at the end, in each part elsewhere, of what those share with the end, and of all lines.
+    ``profile`` is the energy in each part of the rows, ``lines`` that of all lines beyond the first parts.
     """
-    if end < _FADED * lines:
-        # All stripes have one profile along the rows. Elsewhere times the end is what they have in common.
-        shared = float(np.sqrt(end) * np.sqrt(elsewhere).mean())
-        return float(np.clip(lines / max(shared, 1e-12), 1, _MOST_FADED))
-    return float(np.clip(first / max(end, 1e-12), 1, _MOST_FAINTER))
+    if profile[0] >= _FADED * lines:
+        return 1.0
+    shared = float(np.sqrt(profile[0]) * np.sqrt(profile[_BESIDE:]).mean())
+    return float(np.clip(lines / max(shared, 1e-12), 1, _MOST_FADED))
 
 
 def _side_by_side(values: Floats, weights: Floats, apart: int) -> tuple[Floats, Floats]:
