@@ -3,6 +3,7 @@
 A stripe goes on to an end of its row: to both, or to the one behind what casts a shadow, and all shadows fall to one
 side. So what windows side by side have in common, they have in common with that end of their row too. What is beyond
 this are lines that end within the frame. Both are told from the same rows, so that strong stripes hide no vessels.
+Stripes of a sheet out of its focus fade, but all by one profile along the rows, which their energy in its parts tells.
 """
 
 from __future__ import annotations
