@@ -123,6 +123,12 @@ def leaning(spec: SceneSpec, degrees: float) -> Scene:
     return _seen(of, of.ideal, np.interp(places, np.arange(len(rows)), rows))
 
 
+def faded(spec: SceneSpec, profile: Floats) -> Scene:
+    """A scene whose stripes fade along the rows, all by ``profile`` (columns,), as a sheet out of its focus."""
+    base = scene(spec)
+    return _seen(base, base.ideal, base.gain**profile)
+
+
 def _seen(of: Scene, ideal: Floats, gain: Floats) -> Scene:
     """The scene with other light, by a camera of 16 bits."""
     light = ideal * gain

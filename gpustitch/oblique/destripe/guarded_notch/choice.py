@@ -25,6 +25,8 @@ _LEAST_LEANING = 0.5
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
+# What users who see stripes all the same can do.
+_LEFT = f"lines that are seen are left: give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,18 @@ class Choice:
         if self.is_too_small:
             return ()
         if not self.trials:
-            unsure = f" beyond what tissue may be ({100 * self.stripes:.2f} %)" if self.stripes >= _NO_STRIPES else ""
-            rows = "all of the rows" if self.lines_along.ending else "the rows"
-            return (f"destriping: no stripes along {rows} in {looked_at}{unsure}, none are removed",)
-        none = "" if self.notch else ", none chosen: all take more from the tissue"
+            return (self._no_stripes(looked_at),)
+        none = "" if self.notch else f", none chosen: all take more from the tissue; {_LEFT}"
         head = f"destriping, chosen on {looked_at} with stripes of {100 * self.stripes:.2f} %{none}:"
         return (head, *(self._row(trial) for trial in self.trials))
+
+    def _no_stripes(self, looked_at: str) -> str:
+        """That none are removed, and whether there may be some all the same."""
+        rows = "all of the rows" if self.lines_along.ending else "the rows"
+        none = f"destriping: no stripes along {rows} in {looked_at}"
+        if self.stripes < _NO_STRIPES:
+            return f"{none}, none are removed"
+        return f"{none} beyond what tissue may be ({100 * self.stripes:.2f} %), none are removed; {_LEFT}"
 
     def _row(self, trial: Trial) -> str:
         notch = trial.notch

@@ -3,10 +3,12 @@
 A stripe goes on to an end of its row: to both, or to the one behind what casts a shadow, and all shadows fall to one
 side. So what windows side by side have in common, they have in common with that end of their row too. What is beyond
 this are lines that end within the frame. Both are told from the same rows, so that strong stripes hide no vessels.
+Stripes of a sheet out of its focus fade, but all by one profile along the rows, which their energy in its parts tells.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ Grids = Sequence[tuple[Floats, Floats]]
 _PARTS, _BESIDE = 8, 2
 # Stripes at the end may have so many times less energy than elsewhere, and still be the same lines.
 _MOST_FAINTER = 4.0
+# Where the end has less than this part of the energy, stripes fade towards it, the same lines so many times at most.
+_FADED, _MOST_FADED = 1 / 2, 8.0
 # Rows that count as one sample: the lines of tissue are no wider.
 _ROWS = 8
 # Lines end surely beyond so many standard errors.
@@ -55,9 +59,11 @@ def ending_of(upright: Grids, turned: Grids, apart: int, apart_turned: int) -> E
     """
     if upright[0][0].shape[1] // 4 <= apart:
         return Ending()
-    tissue = _Mean.of([_side_by_side(values, weights, apart_turned) for values, weights in turned])
+    tissue = _alike(turned, apart_turned)
+    half = min(apart, _half_part(upright[0][0].shape[1]))
+    tissue_in_part = _alike(turned, max(1, round(half * apart_turned / apart))).value
     to_last = [(values[:, ::-1], weights[:, ::-1]) for values, weights in upright]
-    sides = [_beyond_first(grids, apart, tissue) for grids in (upright, to_last)]
+    sides = [_beyond_first(grids, apart, tissue, tissue_in_part) for grids in (upright, to_last)]
     energy = min(energy for energy, _, _ in sides)
     surely = all(energy > _SURE * error for energy, error, _ in sides)
     lines = min(lines for _, _, lines in sides)
@@ -81,21 +87,44 @@ class _Mean:
         return cls(value, (sums - value * weights) / total)
 
 
-def _beyond_first(upright: Grids, apart: int, tissue: _Mean) -> tuple[float, float, float]:
+def _alike(grids: Grids, apart: int, part: slice = slice(None)) -> _Mean:
+    """Energy of what windows ``apart`` in one part of the rows have in common."""
+    return _Mean.of([_side_by_side(values[:, part], weights[:, part], apart) for values, weights in grids])
+
+
+def _half_part(windows: int) -> int:
+    """Windows in half of a part of the rows."""
+    return max(1, round(windows / _PARTS) // 2)
+
+
+def _beyond_first(grids: Grids, apart: int, tissue: _Mean, tissue_in_part: float) -> tuple[float, float, float]:
     """Energy of lines that do not go on to the first windows, its standard error, and that of all lines compared."""
-    parts = np.linspace(0, upright[0][0].shape[1], _PARTS + 1).round().astype(np.intp)
-    far = parts[_BESIDE]
-    near = _Mean.of([_side_by_side(values[:, far:], weights[:, far:], apart) for values, weights in upright])
-    first = _Mean.of([_with_first(values, weights, int(parts[1]), far) for values, weights in upright])
-    stop = int(parts[1])
-    at_end = _Mean.of(
-        [_side_by_side(values[:, :stop], weights[:, :stop], max(1, stop // 2)) for values, weights in upright]
-    )
+    windows = grids[0][0].shape[1]
+    stops = np.linspace(0, windows, _PARTS + 1).round().astype(np.intp).tolist()
+    far = stops[_BESIDE]
+    near = _alike(grids, apart, slice(far, None))
+    first = _Mean.of([_with_first(values, weights, stops[1], far) for values, weights in grids])
+    half = _half_part(windows)
     # Stripes may be fainter at the end than elsewhere: by how much, their energy there tells.
-    fainter = float(np.clip(first.value / max(at_end.value - tissue.value, 1e-12), 1, _MOST_FAINTER))
-    error = np.hypot(_error(near.of_rows - fainter * first.of_rows), _error(tissue.of_rows))
+    at_end = _alike(grids, half, slice(stops[1])).value - tissue.value
+    fainter = float(np.clip(first.value / max(at_end, 1e-12), 1, _MOST_FAINTER))
+    parts = [slice(*part) for part in itertools.pairwise(stops)]
+    profile = np.array([_alike(grids, min(apart, half), part).value for part in parts]) - tissue_in_part
     lines = near.value - tissue.value
+    fainter = max(fainter, _faded(np.maximum(profile, 0), lines))
+    error = np.hypot(_error(near.of_rows - fainter * first.of_rows), _error(tissue.of_rows))
     return lines - fainter * first.value, float(error), lines
+
+
+def _faded(profile: Floats, lines: float) -> float:
+    """How many times less stripes that all fade alike share with the first part than with themselves; 1 if none fade.
+
+    ``profile`` is the energy in each part of the rows, ``lines`` that of all lines beyond the first parts.
+    """
+    if profile[0] >= _FADED * lines:
+        return 1.0
+    shared = float(np.sqrt(profile[0]) * np.sqrt(profile[_BESIDE:]).mean())
+    return float(np.clip(lines / max(shared, 1e-12), 1, _MOST_FADED))
 
 
 def _side_by_side(values: Floats, weights: Floats, apart: int) -> tuple[Floats, Floats]:

@@ -66,16 +66,32 @@ def test_lines_that_end_are_found_among_strong_stripes(drawn, seed):
         assert found.energy == pytest.approx(drawn["ending"] ** 2 / 4, rel=0.5)
 
 
-@pytest.mark.parametrize("at_ends", [0.3, 0.6])
+PROFILES = {
+    "fainter at the ends": lambda place: 0.6 + 0.4 * np.exp(-0.5 * (place / 0.4) ** 2),
+    "far fainter at the ends": lambda place: 0.3 + 0.7 * np.exp(-0.5 * (place / 0.4) ** 2),
+    "hardly there at the ends": lambda place: 0.1 + 0.9 * np.exp(-0.5 * ((place + 0.1) / 0.44) ** 2),
+    "in a focused sheet": lambda place: 1 / (1 + (place / 0.4) ** 2),
+    "fading to the right": lambda place: 0.6 - 0.4 * place,
+}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+@pytest.mark.parametrize("strength", [0.1, 0.2])
 @pytest.mark.parametrize("seed", range(3))
-def test_stripes_may_be_fainter_at_the_ends_of_their_rows(at_ends, seed):
+def test_stripes_that_all_fade_alike_are_no_lines_that_end(profile, strength, seed):
     upright, turned = _grids({}, seed)
-    place = np.linspace(-1, 1, WINDOWS)
-    stripes = np.random.default_rng(seed).normal(size=(ROWS, 1)) * 0.2
-    brighter = at_ends + (1 - at_ends) * np.exp(-0.5 * (place / 0.4) ** 2)
-    found = ending_of([(upright[0][0] + stripes * brighter, upright[0][1])], turned, APART, APART)
-    assert found.energy < 0.06**2
-    assert at_ends < 0.5 or not found.matters
+    stripes = np.random.default_rng(seed).normal(size=(ROWS, 1)) * strength
+    faded = stripes * profile(np.linspace(-1, 1, WINDOWS))
+    assert not ending_of([(upright[0][0] + faded, upright[0][1])], turned, APART, APART).matters
+
+
+@pytest.mark.parametrize("whole", [0.03, 0.06])
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_in_the_middle_that_do_not_all_fade_alike_end(whole, seed):
+    upright, turned = _grids({"whole": whole}, seed)
+    rng, place = np.random.default_rng(seed), np.linspace(-1, 1, WINDOWS)
+    lines = rng.normal(size=(ROWS, 1)) * 0.15 * (abs(place - rng.uniform(-0.5, 0.5, (ROWS, 1))) < 0.25)
+    assert ending_of([(upright[0][0] + lines, upright[0][1])], turned, APART, APART).matters
 
 
 def test_frames_speak_together_and_few_windows_do_not():
