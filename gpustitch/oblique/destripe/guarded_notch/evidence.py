@@ -66,6 +66,10 @@ _FAR = Doubt(3.0, 1.0, 1 / 2)
 _FEW = Doubt(3.0, 2.0, 3 / 4)
 
 
+# Stripes that are alike by so many times more than tissue are clear in few columns too.
+_CLEAR = 50.0
+
+
 @dataclass(frozen=True)
 class Likeness:
     """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
@@ -93,7 +97,10 @@ class Likeness:
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
         error = np.hypot(self.rows_error, self.columns_error)
-        found = self.rows > self.columns + self.doubt.sure * error
+        # Rows far more alike than tissue ever is are no chance of tissue: what they vary by are the stripes.
+        clear = self.rows > _CLEAR * (self.columns + self.doubt.sure * self.columns_error)
+        sure = np.where(clear, _SIDE_BY_SIDE.sure, self.doubt.sure)
+        found = self.rows > self.columns + sure * error
         found &= _beside(found)
         for _ in found:
             found |= (self.rows > self.columns + self.doubt.likely * error) & _beside(found)

@@ -67,3 +67,12 @@ def test_tissue_in_frames_of_a_short_side_is_not_taken_for_stripes(shape, size):
         light = 1000 * (1 + 0.25 * tissue / tissue.std())
         frames.append(rng.poisson(np.clip(light, 20, None)).astype(np.uint16))
     assert not any(Windows(frames, 0).likeness(6, "db3").strengths)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stripes_that_alone_are_alike_are_found_in_few_columns(seed):
+    rng = np.random.default_rng(seed)
+    gain = 1 + 0.1 * rng.standard_normal((96, 1))
+    noise = rng.normal(1000, 50, (4, 96, 128))
+    assert all(strengths(list((noise * gain).astype(np.uint16)), dark=0.0)[:2])
+    assert not any(strengths(list(noise.astype(np.uint16)), dark=0.0))
