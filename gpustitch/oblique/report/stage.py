@@ -144,6 +144,12 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
 
 def _measured_before(record: Path, checks: Sequence[Check]) -> list[str]:
     """Names of checks that an earlier report answers and these do not: raw tiles may have gone meanwhile."""
+    now = {check.name for check in checks if check.state != "not measured"}
+    return [name for name in _answered(record) if name not in now]
+
+
+def _answered(record: Path) -> list[str]:
+    """Names of the checks that a report answers; none if there is no report, or a damaged one."""
     if not record.is_file():
         return []
     try:
@@ -151,12 +157,13 @@ def _measured_before(record: Path, checks: Sequence[Check]) -> list[str]:
             states = {str(check["name"]): check["state"] for check in read_json(record)["checks"]}
     except GpustitchError:
         return []
-    now = {check.name for check in checks if check.state != "not measured"}
-    return [name for name, state in states.items() if state != "not measured" and name not in now]
+    return [name for name, state in states.items() if state != "not measured"]
 
 
 def _keep(folder: Path) -> None:
-    """Put the earlier report aside, page and record."""
+    """Put the earlier report aside, page and record, unless the one there answers more."""
+    if set(_answered(folder / BEFORE[RECORD])) - set(_answered(folder / RECORD)):
+        return
     for name, aside in BEFORE.items():
         with os_errors(folder / name), contextlib.suppress(FileNotFoundError):
             (folder / name).replace(folder / aside)

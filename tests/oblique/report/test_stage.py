@@ -192,6 +192,13 @@ def test_a_report_that_measured_more_is_kept_when_raw_tiles_are_gone(made: Made,
         assert (out / "report.before.json").read_bytes() == record
         kept = [said for said in heard.said if "report.before.html" in said]
         assert len(kept) == (not again) and all("placement" in said for said in kept)
+    # A later report that answers something else, but less, does not take the place of the one that is kept.
+    answered = json.loads((out / "report.json").read_text("utf-8"))
+    answered["checks"].append({"name": "another", "state": "pass"})
+    (out / "report.json").write_text(json.dumps(answered), "utf-8")
+    run(plan(ReportOptions(out, channel=tmp_path / "gone")), heard := Heard())
+    assert any("another" in said and "report.before.html" in said for said in heard.said)
+    assert (out / "report.before.html").read_bytes() == page and (out / "report.before.json").read_bytes() == record
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "null", '{"checks": 3}', '{"checks": [{}]}', '{"checks": [[]]}'])
