@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
+from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.in_flight import Handed
 from gpustitch.io.write.pyramid_layout import coarser
 from gpustitch.io.write.pyramid_writer import PyramidWriter
 from gpustitch.model import ZYX, Box
 
 
-class FanOut:
+class FanOut(Closing):
     """Several writers of one volume, as one (:class:`gpustitch.io.write.format.VolumeOutput`).
 
     Levels are reduced once for all. A block that one of them has from an earlier run is given to the others alone.
@@ -45,6 +45,9 @@ class FanOut:
                     f"{other.path} has other blocks, levels or voxels than {first.path}; only alike volumes are "
                     "written together"
                 )
+        self._stack = contextlib.ExitStack()
+        for output in reversed(self._outputs):
+            self._stack.push(output)
 
     def blocks(self) -> Iterator[Box]:
         """All blocks, in an order that completes coarse chunks soon."""
@@ -108,24 +111,7 @@ class FanOut:
             for part in output.missing(box):
                 output.skip(part)
 
-    def close(self) -> None:
-        """Wait for all writes and give the volumes their names. Blocks that were never given are zero.
-
-        Raises
-        ------
-        OutputError
-            If any write failed.
-        """
-        self.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.ExitStack() as stack:
-            for output in reversed(self._outputs):
-                stack.push(output)
-            if error is not None:
-                raise error
+    def _end(self, error: BaseException | None) -> None:
+        # All that there is to write, each writer writes as it leaves.
+        if error is not None:
+            raise error
