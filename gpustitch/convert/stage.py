@@ -32,9 +32,9 @@ from gpustitch.io.write import losses
 from gpustitch.io.write.format import OutputFormat, VolumeOutput
 from gpustitch.io.write.formats import check_takes, format_for
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
-from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.opening import open_as
 from gpustitch.io.write.shards import shard_shape, unfinished_bytes
-from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.io.write.storing import planned_file_bytes, writing_of
 from gpustitch.model import ZYX, Box, level_factors
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.running import foretold
@@ -351,30 +351,17 @@ def _read(plan: ConvertPlan, output: VolumeOutput, box: Box) -> list[tuple[Box, 
 
 def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dict[str, Any]) -> VolumeOutput:
     options, source = plan.options, plan.source
-    return open_output(
-        path,
-        source.shape,
-        plan.dtype,
-        source.spacing,
-        downsample=signed_too(hosted(downsample, plan.workers.device)),
-        format=plan.format.name,
-        levels=options.levels,
-        chunk_shape=options.chunk_shape,
-        shard_bytes=plan.file_bytes,
-        codec=options.codec,
-        writer=options.writer,
+    writing = replace(
+        writing_of(options, signed_too(hosted(downsample, plan.workers.device)), plan.file_bytes, sidecar),
         version=options.version,
         compression=options.compression,
         affine_lps_mm=source.affine_lps_mm,
         origin_um=source.origin_um if source.affine_lps_mm is None else None,
-        sidecar=sidecar,
-        overwrite=options.overwrite,
-        n_writers=options.n_writers,
         in_flight_bytes=plan.in_flight_bytes,
-        write_empty=options.write_empty,
         journal=journal,
         channel=source.channel,
     )
+    return open_as(path, source.shape, plan.dtype, source.spacing, writing, format=plan.format.name)
 
 
 def record_of(plan: ConvertPlan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from gpustitch.array import Array, to_host
 from gpustitch.array.transfer import hosted
 from gpustitch.errors import ParameterError
 from gpustitch.io.write import opening as write_opening
-from gpustitch.io.write.format import VolumeOutput
+from gpustitch.io.write.format import VolumeOutput, Writing
 from gpustitch.io.write.formats import format_for
 from gpustitch.io.write.losses import lost_text, not_held
 from gpustitch.model import ZYX
@@ -57,7 +57,7 @@ def downsample(volume: Any, method: str = "mean", factors: ZYX = (2, 2, 2)) -> A
         return pyramid.downsample(array_of(volume), method, factors)
 
 
-@typed(write_opening.open_output)
+@typed(write_opening.open_output, Writing)
 def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **how: Any) -> VolumeOutput:
     """Open a file or folder to write a volume into, block by block.
 
@@ -70,7 +70,7 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     shape, dtype, spacing_um
         The volume (z, y, x) and the distance of its voxels, um.
     **how
-        As of :func:`gpustitch.io.write.opening.open_output`: ``format``, ``levels``, ``codec``, ``overwrite`` ...
+        ``format``, and all of :class:`gpustitch.io.write.format.Writing`: ``levels``, ``codec``, ``overwrite`` ...
 
     Returns
     -------
@@ -99,7 +99,7 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
 
 
-@typed(write_opening.open_output)
+@typed(write_opening.open_output, Writing)
 def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how: Any) -> Path:
     """Write a volume in any format: ``.zarr`` OME-Zarr, ``.tif`` TIFF, ``.nii`` NIfTI, else a precomputed folder.
 
@@ -114,7 +114,7 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     spacing_um
         Distance of voxels (z, y, x), um; by default that of the volume.
     **how
-        As of :func:`gpustitch.io.write.opening.open_output`: ``format``, ``levels``, ``codec``, ``overwrite`` ...
+        ``format``, and all of :class:`gpustitch.io.write.format.Writing`: ``levels``, ``codec``, ``overwrite`` ...
         ``origin_um`` is that of the volume by default.
 
     Returns

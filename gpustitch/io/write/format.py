@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gpustitch.io.journal import Journal
 from gpustitch.io.volumes.sidecar import Origin
+from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -74,28 +75,72 @@ class VolumeOutput(Protocol):
 
 @dataclass(frozen=True)
 class Writing:
-    """How a volume is written; :func:`gpustitch.io.write.opening.open_output` explains these parameters.
+    """How a volume is written. :mod:`gpustitch.io.write.opening` puts a format's defaults where None stands.
 
-    ``levels`` and ``chunk_shape`` not given are the format's defaults. The format takes every value that is not None.
+    Attributes
+    ----------
+    downsample
+        Halves a block along some axes: :func:`gpustitch.ops.pyramid.downsample`. Used for several levels.
+    levels
+        Number of levels; None for the format's default.
+    chunk_shape
+        Voxels (z, y, x) of a chunk; None for the format's default.
+    shard_bytes
+        About how many bytes of voxels a file of chunks holds; 0 for a file for each chunk, None for the format's
+        default.
+    codec, compression
+        How chunks are compressed, one of the format's ``codecs``, and how much: 0 (none) to 9. None for the format's
+        defaults.
+    writer
+        Who writes files of chunks, ``tensorstore`` or ``direct`` (precomputed without a codec); None for tensorstore.
+    version
+        Version of the format, if it has several.
+    affine_lps_mm
+        float64 (4, 4): from voxel (x, y, z, 1) to mm in the patient (LPS). NIfTI holds the whole matrix, other formats
+        the place of the first voxel along the volume's axes.
+    origin_um
+        That place alone: centre (z, y, x) of the first voxel, um. OME-Zarr states it for each level, TIFF for the
+        planes, NIfTI as a matrix. Precomputed has whole voxels, so ``gpustitch.json`` states it too.
+    sidecar
+        Written as JSON at the end, with what it holds then: ``gpustitch.json`` in the folder, ``<name>.json`` beside a
+        file.
+    overwrite
+        Replace the output if it exists (when the new volume is complete).
+    n_writers, in_flight_bytes
+        Number of threads that write; bound on the voxels handed over and not yet written.
+    flush
+        Wait at the end until everything is on the disk.
+    write_empty
+        Write chunks of zeros too. Otherwise they have no file, which is an error to some readers.
+    journal
+        Where each finished file is noted; what an earlier run has noted there is kept. Only formats of chunks keep one.
+    samples
+        3 for colors, uint8: red, green and blue of a voxel follow one another along x, and the last number of the shape
+        is three times that of voxels.
+    n_volumes, volume_step_s
+        Volumes in the file, one after another along z: the first number of the shape is that of the planes of all. Time
+        from one to the next, None if that is not known.
+    channel
+        Name of the channel, such as ``Ex_488_Em_525``, for formats that hold one: OME-Zarr. None for the volume's name.
     """
 
     downsample: Downsample
-    levels: int
-    chunk_shape: ZYX
-    shard_bytes: int | None
-    codec: str | None
-    writer: str | None
-    version: str | None
-    compression: int | None
-    affine_lps_mm: Floats | None
-    origin_um: Origin | None
-    sidecar: Mapping[str, Any] | None
-    overwrite: bool
-    n_writers: int
-    in_flight_bytes: int
-    flush: bool
-    write_empty: bool
-    journal: Journal | None
+    levels: int | None = None
+    chunk_shape: Sequence[int] | None = None
+    shard_bytes: int | None = None
+    codec: str | None = None
+    writer: str | None = None
+    version: str | None = None
+    compression: int | None = None
+    affine_lps_mm: Floats | None = None
+    origin_um: Sequence[float] | None = None
+    sidecar: Mapping[str, Any] | None = None
+    overwrite: bool = False
+    n_writers: int = N_WRITERS
+    in_flight_bytes: int = IN_FLIGHT_BYTES
+    flush: bool = True
+    write_empty: bool = False
+    journal: Journal | None = None
     samples: int = 1
     n_volumes: int = 1
     volume_step_s: float | None = None
@@ -104,9 +149,12 @@ class Writing:
     @property
     def place_um(self) -> Origin | None:
         """Centre (z, y, x) of the first voxel along the volume's axes; None if it is not known."""
-        if self.affine_lps_mm is None:
-            return self.origin_um
-        return origin_along_axes_um(self.affine_lps_mm)
+        if self.affine_lps_mm is not None:
+            return origin_along_axes_um(self.affine_lps_mm)
+        if self.origin_um is None:
+            return None
+        z, y, x = self.origin_um
+        return z, y, x
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -195,7 +243,7 @@ class OutputFormat(ABC):
 
     @abstractmethod
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
-        """A writer of a volume (z, y, x); raises what :func:`gpustitch.io.write.opening.open_output` raises."""
+        """A writer of a volume (z, y, x); raises what :func:`gpustitch.io.write.opening.open_as` raises."""
 
     def block(
         self, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, levels: int | None, chunk_shape: ZYX | None

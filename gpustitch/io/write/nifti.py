@@ -68,7 +68,7 @@ class NiftiVolumeWriter(SlabWriter):
     in_flight_bytes
         Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
     samples, n_volumes, volume_step_s
-        Colors, and volumes in time, as :func:`gpustitch.io.write.opening.open_output` takes them.
+        Colors, and volumes in time, as :class:`gpustitch.io.write.format.Writing` has them.
 
     Raises
     ------
@@ -247,7 +247,7 @@ class NiftiOutput(OutputFormat):
             spacing,
             compression=writing.compression,
             affine_lps_mm=writing.affine_lps_mm,
-            origin_um=writing.origin_um,
+            origin_um=writing.place_um if writing.affine_lps_mm is None else None,
             samples=writing.samples,
             n_volumes=writing.n_volumes,
             volume_step_s=writing.volume_step_s,

@@ -1,13 +1,13 @@
-"""How the files of a volume are planned: what the format has not is refused, and little is left unfinished."""
+"""From a stage's options to how a volume is written, and how large its files of chunks are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from gpustitch.io.write.format import OutputFormat, PyramidFormat
+from gpustitch.io.write.format import Downsample, OutputFormat, PyramidFormat, Writing
 from gpustitch.io.write.formats import check_takes
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES, fitting_shard_bytes
 from gpustitch.model import ZYX, Spacing, level_factors
@@ -39,6 +39,32 @@ class Storing(Protocol):
     @property
     def write_empty(self) -> bool:
         """Whether chunks of zeros are written."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether an output that exists is replaced."""
+
+    @property
+    def n_writers(self) -> int:
+        """Number of threads that write."""
+
+
+def writing_of(
+    options: Storing, downsample: Downsample, file_bytes: int | None, sidecar: Mapping[str, Any] | None
+) -> Writing:
+    """How a stage's options ask for a volume, with files of chunks as planned, and its record."""
+    return Writing(
+        downsample,
+        levels=options.levels,
+        chunk_shape=options.chunk_shape,
+        shard_bytes=file_bytes,
+        codec=options.codec,
+        writer=options.writer,
+        write_empty=options.write_empty,
+        sidecar=sidecar,
+        overwrite=options.overwrite,
+        n_writers=options.n_writers,
+    )
 
 
 def planned_file_bytes(

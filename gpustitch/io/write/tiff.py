@@ -55,7 +55,7 @@ class TiffVolumeWriter(SlabWriter):
     in_flight_bytes
         Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
     samples
-        3 for colors, as :func:`gpustitch.io.write.opening.open_output` takes it.
+        3 for colors, as :class:`gpustitch.io.write.format.Writing` has it.
     origin_um
         Centre of the first voxel (z, y, x), um. OME metadata state it for each plane, ImageJ's as an origin in voxels.
 

@@ -28,7 +28,7 @@ from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, checked_writers
-from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.opening import open_as
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_LEVELS,
     block_shape_of,
@@ -38,7 +38,7 @@ from gpustitch.io.write.pyramid_layout import (
     triple,
 )
 from gpustitch.io.write.shards import grid_of, unfinished_bytes
-from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.io.write.storing import planned_file_bytes, writing_of
 from gpustitch.model import ZYX, Frames, ObliqueScan, level_factors
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.deskew.file import ReadBatches
@@ -261,24 +261,9 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT, journal: Journal | Non
     sidecar = {
         **provenance(used, [Path(options.input)] if Path(options.input).exists() else []),
     }
-    with open_output(
-        options.output,
-        plan.shape,
-        plan.dtype,
-        plan.scan.spacing,
-        downsample=hosted(downsample, plan.device),
-        levels=options.levels,
-        chunk_shape=options.chunk_shape,
-        shard_bytes=plan.file_bytes,
-        codec=options.codec,
-        writer=options.writer,
-        sidecar=sidecar,
-        overwrite=options.overwrite,
-        n_writers=options.n_writers,
-        flush=options.flush,
-        write_empty=options.write_empty,
-        journal=journal,
-    ) as writer:
+    writing = writing_of(options, hosted(downsample, plan.device), plan.file_bytes, sidecar)
+    writing = dataclasses.replace(writing, flush=options.flush, journal=journal)
+    with open_as(options.output, plan.shape, plan.dtype, plan.scan.spacing, writing) as writer:
         sweep = Sweep(work, writer, None if journal is None else ReadBatches(journal, plan.frames))
         n_blocks = sweep.run(progress)
         # Only now is it known which frames could be read.

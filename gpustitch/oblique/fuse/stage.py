@@ -32,7 +32,7 @@ from gpustitch.io.write.pyramid_layout import (
 from gpustitch.io.write.shards import grid_of, unfinished_bytes
 from gpustitch.io.write.storing import planned_file_bytes
 from gpustitch.model import ZYX, Box, Coverage, PlacedVolume, Spacing, level_factors
-from gpustitch.oblique.fuse.file import opened, stored_of
+from gpustitch.oblique.fuse.file import FusedVolume
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.intensity import overlap_patches, row_gains, tiles_last_to_first
 from gpustitch.oblique.fuse.options import Intensity, StitchOptions, TreeOptions
@@ -81,18 +81,18 @@ class StitchPlan:
     @property
     def n_files(self) -> tuple[int, ...]:
         """At most how many files of chunks each level has."""
-        return self.stored[0].n_files
+        return self.fused.stored[0].n_files
 
     def lines(self) -> Iterator[str]:
         """What the run will take, in lines for people."""
         tiles = self.mosaic.tiles
         n_bytes = sum(math.prod(tile.volume.coverage.shape) for tile in tiles) * self.dtype.itemsize
-        return foretold.lines(f"{len(tiles)} tiles", n_bytes, self.stored, self.output_bytes, self.memory_bytes)
+        return foretold.lines(f"{len(tiles)} tiles", n_bytes, self.fused.stored, self.output_bytes, self.memory_bytes)
 
     @property
-    def stored(self) -> list[foretold.Stored]:
-        """What is stored in each format."""
-        return stored_of(self)
+    def fused(self) -> FusedVolume:
+        """The volume to write."""
+        return FusedVolume(self.options, self.shape, self.dtype, self.spacing, self.file_bytes, self.device)
 
     @property
     def spacing(self) -> Spacing:
@@ -213,7 +213,7 @@ def run(plan: StitchPlan, progress: Progress = SILENT, journal: Journal | None =
     last_to_first = row_brightness(plan, progress)
     gains = gains_of(tiles, last_to_first)
     record = sidecar(plan, last_to_first)
-    with opened(plan, record, journal) as writer:
+    with plan.fused.opened(record, journal) as writer:
         fuse = functools.partial(_fuse_and_write, tiles=tiles, gains=gains, writer=writer, device=plan.device)
         results = ordered_map(fuse, plan.blocks(), plan.n_workers)
         n_written = sum(tracked(results, progress, "stitch", plan.n_blocks, "blocks"))

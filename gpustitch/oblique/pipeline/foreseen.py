@@ -70,7 +70,7 @@ class Foreseen:
 
     def n_files(self, options: PipelineOptions) -> int:
         """At most how many files the volume has in all its formats."""
-        in_pass = sum(sum(stored.n_files) for stored in self.volume.stored)
+        in_pass = sum(sum(stored.n_files) for stored in self.volume.fused.stored)
         return in_pass + formats.n_files(options, self.volume.shape)
 
     def _way(self, options: PipelineOptions) -> str:
@@ -89,7 +89,7 @@ class Foreseen:
     def _of_volume(self, options: PipelineOptions) -> Iterator[str]:
         where = "the stage" if options.align_file is None else options.align_file
         yield f"volume  {foretold.spacing_text(self.volume.spacing)}, the tiles where {where} puts them"
-        for number, stored in enumerate(self.volume.stored):
+        for number, stored in enumerate(self.volume.fused.stored):
             if number:
                 yield f"        {stored.output.name}: {stored.format.title}"
             yield from stored.level_lines()

@@ -11,7 +11,6 @@ from typing import Any
 from gpustitch.array import choose_device
 from gpustitch.errors import OutputError
 from gpustitch.io.journal import Journal
-from gpustitch.oblique.fuse.file import opened
 from gpustitch.oblique.fuse.stage import StitchPlan
 from gpustitch.oblique.stream.file import Spools
 from gpustitch.oblique.stream.sweep import NONE_SWEPT, Swept, Work, swept
@@ -60,7 +59,7 @@ class UnitJob:
             )  # bounds this process
         with (
             Journal.part(self.journals, self.known) as journal,
-            opened(stitch, {}, journal) as writer,
+            stitch.fused.opened({}, journal) as writer,
             Spools(self.sharing.kept, stitch.dtype, self.sharing.folder) as spools,
         ):
             target = PartTarget(writer, self.unit, cutting)

@@ -32,7 +32,6 @@ from gpustitch.oblique.deskew.sweep import HOST_GRAIN
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.correction import cut_off_text, working_bytes
 from gpustitch.oblique.fuse import stage as fuse
-from gpustitch.oblique.fuse.file import opened
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import StitchPlan, StitchResult
 from gpustitch.oblique.mosaic.placing import PlacedMosaic
@@ -191,7 +190,7 @@ def run(
         plan.piece,
     )
     record = fuse.sidecar(stitch, last_to_first)
-    with opened(stitch, record, journal) as writer, _room(plan, scratch) as folder:
+    with stitch.fused.opened(record, journal) as writer, _room(plan, scratch) as folder:
         done = _swept(plan, work, writer, folder, journal, progress, runner)
     if done.n_cut_off:
         progress.warn(cut_off_text(done.n_cut_off))

@@ -25,9 +25,9 @@ from gpustitch.io.provenance import provenance
 from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.volumes.format import missing_text
 from gpustitch.io.write.formats import format_for
-from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.opening import open_as
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
-from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.io.write.storing import planned_file_bytes, writing_of
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
@@ -283,23 +283,8 @@ def run(plan: RenderPlan, progress: Progress = SILENT) -> RenderResult:
     if filled:
         progress.warn(f"{filled} of {plan.shape[0]} planes are interpolated across gaps wider than {options.max_gap:g}")
     sidecar = _sidecar(plan)
-    with open_output(
-        options.output,
-        plan.shape,
-        plan.planes.dtype,
-        plan.spacing,
-        downsample=signed_too(hosted(downsample, plan.device)),
-        format=options.format,
-        levels=options.levels,
-        chunk_shape=options.chunk_shape,
-        shard_bytes=plan.file_bytes,
-        codec=options.codec,
-        writer=options.writer,
-        sidecar=sidecar,
-        overwrite=options.overwrite,
-        n_writers=options.n_writers,
-        write_empty=options.write_empty,
-    ) as output:
+    writing = writing_of(options, signed_too(hosted(downsample, plan.device)), plan.file_bytes, sidecar)
+    with open_as(options.output, plan.shape, plan.planes.dtype, plan.spacing, writing, format=options.format) as output:
         n_read = write_blocks(
             plan.blocks, output, in_order=format_for(options.output, options.format).in_order, progress=progress
         )

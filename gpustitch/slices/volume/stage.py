@@ -22,9 +22,9 @@ from gpustitch.io.planes.format import Planes
 from gpustitch.io.planes.opening import check_outside
 from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.formats import titles
-from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.opening import open_as
 from gpustitch.io.write.shards import MOST_UNFINISHED_BYTES
-from gpustitch.io.write.storing import planned_file_bytes
+from gpustitch.io.write.storing import planned_file_bytes, writing_of
 from gpustitch.model import ZYX, Spacing
 from gpustitch.ops.pyramid import downsample, signed_too
 from gpustitch.regrid.plan import FILLED, GAP, OUTSIDE, plan_z
@@ -222,28 +222,16 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
         record = sidecar(_parameters(plan), plan.stack, volume)
         if plan.later:
             record |= several_volumes([(job.stack, job.volumes[0]) for job in (plan, *plan.later)], plan.step)
-        with open_output(
-            volume.path,
-            _all_planes(plan, volume),
-            plan.planes.dtype,
-            volume.spacing,
-            downsample=signed_too(hosted(downsample, plan.device)),
-            format=options.format,
-            levels=options.levels,
-            chunk_shape=options.chunk_shape,
-            shard_bytes=volume.file_bytes,
-            codec=options.codec,
-            writer=options.writer,
+        writing = dataclasses.replace(
+            writing_of(options, signed_too(hosted(downsample, plan.device)), volume.file_bytes, record),
             compression=options.compression,
             affine_lps_mm=volume.affine,
-            sidecar=record,
-            overwrite=options.overwrite,
-            n_writers=options.n_writers,
-            write_empty=options.write_empty,
             samples=volume.samples,
             n_volumes=plan.n_volumes,
             volume_step_s=None if plan.step is None else plan.step[0],
-        ) as output:
+        )
+        whole = _all_planes(plan, volume)
+        with open_as(volume.path, whole, plan.planes.dtype, volume.spacing, writing, format=options.format) as output:
             _write(plan, volume, output, progress)
             record |= plan.inputs.tell(progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
