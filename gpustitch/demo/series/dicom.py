@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -51,37 +52,12 @@ class Gradient:
         return self.offset + self.slope[0] * x + self.slope[1] * y + self.slope[2] * z
 
 
-def write_series(
-    folder: Path,
-    along_mm: Iterable[float],
-    *,
-    directions: Sequence[Sequence[float]] | None = AXIAL,
-    origin_mm: Sequence[float] | None = ORIGIN,
-    shear: tuple[float, float] = (0.0, 0.0),
-    shape: tuple[int, int] = (6, 5),
-    pixel_spacing_mm: tuple[float, float] | None = (0.75, 0.5),
-    decimals: int | None = None,
-    names: Sequence[str] | None = None,
-    numbers: Sequence[int | None] | None = None,
-    duplicates: Sequence[int] = (),
-    same_instance: bool = True,
-    spacing_between: float | None = None,
-    thickness: float | None = None,
-    slice_location: bool = False,
-    series: str = "phantom",
-    pixels: Callable[[HostArray, HostArray, HostArray], HostArray] = Gradient(),
-    dtype: str = "int16",
-    slope: float | Sequence[float] = 1.0,
-    intercept: float | Sequence[float] = 0.0,
-    transfer_syntax: str = ExplicitVRLittleEndian,
-    edit: Callable[[Dataset, int], None] | None = None,
-) -> list[Path]:
-    """Write one file per slice; return them in the order of ``along_mm``, copies last.
+@dataclass(frozen=True)
+class DicomSeries:
+    """A series to write: where slices lie, what their pixels hold, and what their files say.
 
-    Parameters
+    Attributes
     ----------
-    folder
-        Folder for the files; made if it is not there.
     along_mm
         Positions along the normal, from ``origin_mm``.
     directions
@@ -101,7 +77,7 @@ def write_series(
     duplicates, same_instance
         Numbers of slices to write once more; whether a copy keeps the SOPInstanceUID of the first or gets its own.
     spacing_between, thickness, slice_location
-        SpacingBetweenSlices, SliceThickness; whether to write SliceLocation (the position along the normal).
+        SpacingBetweenSlices, SliceThickness, mm; whether to write SliceLocation (the position along the normal).
     series
         Name of the series; all files of one name share one SeriesInstanceUID.
     pixels
@@ -112,46 +88,102 @@ def write_series(
         A UID: a key of ``ENCODERS``, or a syntax that pydicom can write.
     edit
         Called with the data set and the number of each slice before the slice is written.
-
-    Raises
-    ------
-    ValueError
-        If pixels do not fit the stored type.
     """
-    along = np.asarray(list(along_mm), np.float64)
-    numbers = range(1, len(along) + 1) if numbers is None else numbers
-    written = [*range(len(along)), *duplicates]
-    names = [f"IM{i + 1:04d}.dcm" for i in range(len(written))] if names is None else names
-    slopes, intercepts = (np.broadcast_to(np.asarray(v, np.float64), along.shape) for v in (slope, intercept))
-    folder.mkdir(parents=True, exist_ok=True)
-    row, column = (np.asarray(v, np.float64) for v in (directions or AXIAL))
-    moved = np.cross(row, column) + shear[0] * column + shear[1] * row
-    y_mm, x_mm = pixel_spacing_mm or (1.0, 1.0)
-    y, x = np.arange(shape[0])[:, None, None] * y_mm, np.arange(shape[1])[:, None] * x_mm
-    paths = []
-    for i, (k, name) in enumerate(zip(written, names, strict=True)):
-        copy = "" if i < len(along) or same_instance else f"copy {i}"
-        place = np.asarray(origin_mm or ORIGIN, np.float64) + along[k] * moved
-        values = pixels(*np.moveaxis(place + y * column + x * row, -1, 0))
-        data = data_set(series, f"slice {k} {copy}", transfer_syntax)
-        data.RescaleSlope, data.RescaleIntercept = decimal_string(slopes[k]), decimal_string(intercepts[k])
-        set_pixels(data, stored(values, dtype, slopes[k], intercepts[k]))
-        tags = {
-            "InstanceNumber": numbers[k],
-            "ImagePositionPatient": None if origin_mm is None else [position_string(v, decimals) for v in place],
-            "ImageOrientationPatient": None if directions is None else [decimal_string(v) for v in (*row, *column)],
-            "PixelSpacing": None if pixel_spacing_mm is None else [decimal_string(v) for v in pixel_spacing_mm],
-            "SliceLocation": position_string(along[k], decimals) if slice_location else None,
-            "SpacingBetweenSlices": None if spacing_between is None else decimal_string(spacing_between),
-            "SliceThickness": None if thickness is None else decimal_string(thickness),
+
+    along_mm: Sequence[float]
+    directions: Sequence[Sequence[float]] | None = AXIAL
+    origin_mm: Sequence[float] | None = ORIGIN
+    shear: tuple[float, float] = (0.0, 0.0)
+    shape: tuple[int, int] = (6, 5)
+    pixel_spacing_mm: tuple[float, float] | None = (0.75, 0.5)
+    decimals: int | None = None
+    names: Sequence[str] | None = None
+    numbers: Sequence[int | None] | None = None
+    duplicates: Sequence[int] = ()
+    same_instance: bool = True
+    spacing_between: float | None = None
+    thickness: float | None = None
+    slice_location: bool = False
+    series: str = "phantom"
+    pixels: Callable[[HostArray, HostArray, HostArray], HostArray] = Gradient()
+    dtype: str = "int16"
+    slope: float | Sequence[float] = 1.0
+    intercept: float | Sequence[float] = 0.0
+    transfer_syntax: str = ExplicitVRLittleEndian
+    edit: Callable[[Dataset, int], None] | None = None
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write one file for each slice, and for each copy; paths in the order of ``along_mm``, copies last.
+
+        Raises
+        ------
+        ValueError
+            If pixels do not fit the stored type.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        n = len(self.along_mm)
+        written = [*range(n), *self.duplicates]
+        names = [f"IM{i + 1:04d}.dcm" for i in range(len(written))] if self.names is None else self.names
+        paths = []
+        for i, (k, name) in enumerate(zip(written, names, strict=True)):
+            copy = "" if i < n or self.same_instance else f"copy {i}"
+            data = data_set(self.series, f"slice {k} {copy}", self.transfer_syntax)
+            slope, intercept = (_of_slice(values, k) for values in (self.slope, self.intercept))
+            data.RescaleSlope, data.RescaleIntercept = decimal_string(slope), decimal_string(intercept)
+            set_pixels(data, stored(self.values(k), self.dtype, slope, intercept))
+            for keyword, value in self.tags(k).items():
+                if value is not None:
+                    setattr(data, keyword, value)
+            if self.edit is not None:
+                self.edit(data, k)
+            paths.append(save(data, folder / name))
+        return paths
+
+    def values(self, k: int) -> HostArray:
+        """The real-world values (row, column) of a slice."""
+        row, column = self._axes
+        y_mm, x_mm = self.pixel_spacing_mm or (1.0, 1.0)
+        y, x = np.arange(self.shape[0])[:, None, None] * y_mm, np.arange(self.shape[1])[:, None] * x_mm
+        return self.pixels(*np.moveaxis(self.place_mm(k) + y * column + x * row, -1, 0))
+
+    def tags(self, k: int) -> dict[str, Any]:
+        """What the file of a slice says of its place, None for nothing."""
+        place = [position_string(v, self.decimals) for v in self.place_mm(k)]
+        axes = [decimal_string(v) for axis in self._axes for v in axis]
+        pixel_mm = [decimal_string(v) for v in self.pixel_spacing_mm or ()]
+        along = position_string(self.along_mm[k], self.decimals)
+        return {
+            "InstanceNumber": k + 1 if self.numbers is None else self.numbers[k],
+            "ImagePositionPatient": None if self.origin_mm is None else place,
+            "ImageOrientationPatient": None if self.directions is None else axes,
+            "PixelSpacing": pixel_mm or None,
+            "SliceLocation": along if self.slice_location else None,
+            "SpacingBetweenSlices": None if self.spacing_between is None else decimal_string(self.spacing_between),
+            "SliceThickness": None if self.thickness is None else decimal_string(self.thickness),
         }
-        for keyword, value in tags.items():
-            if value is not None:
-                setattr(data, keyword, value)
-        if edit is not None:
-            edit(data, k)
-        paths.append(save(data, folder / name))
-    return paths
+
+    def place_mm(self, k: int) -> HostArray:
+        """Centre (x, y, z) of the first pixel of a slice, mm."""
+        row, column = self._axes
+        moved = np.cross(row, column) + self.shear[0] * column + self.shear[1] * row
+        return np.asarray(self.origin_mm or ORIGIN, np.float64) + self.along_mm[k] * moved
+
+    @property
+    def _axes(self) -> tuple[HostArray, HostArray]:
+        """Unit vectors (x, y, z) along a row and along a column."""
+        row, column = (np.asarray(v, np.float64) for v in (self.directions or AXIAL))
+        return row, column
+
+
+def write_series(folder: Path, along_mm: Iterable[float], **how: Any) -> list[Path]:
+    """Write slices at these positions; ``how`` are the other values of :class:`DicomSeries`."""
+    return DicomSeries([float(at) for at in along_mm], **how).write(folder)
+
+
+def _of_slice(values: float | Sequence[float], k: int) -> float:
+    """The value of a slice, of one for all or one for each."""
+    each = np.asarray(values, np.float64)
+    return float(each[k] if each.ndim else each)
 
 
 def position_string(value: float, decimals: int | None = None) -> str:
