@@ -119,6 +119,8 @@ def _as_typed(path: Path, key: str, value: Any, parameter: Any) -> Any:
         raise ParameterError(f"{path}: `{key}` takes {expected}, not {value!r}", parameter=key)
     if takes_switch:
         return value
+    if "" in (value if isinstance(value, list) else [value]):
+        raise ParameterError(f"{path}: `{key}` is empty; leave out the line for its default", parameter=key)
     several = parameter.multiple or parameter.nargs == -1
     if isinstance(value, list):
         return [str(one) for one in value] if several else ",".join(map(str, value))

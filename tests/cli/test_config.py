@@ -114,6 +114,8 @@ def test_what_is_typed_and_the_environment_count_more_than_the_file(tmp_path):
         ("size = true", ParameterError.exit_code, "not True"),
         ("count = 1.5", 2, "integer"),
         ('mode = "best"', 2, "best"),
+        *((f'{name} = ""', ParameterError.exit_code, "is empty; leave out") for name in ("size", "place", "mode")),
+        ('name = ["a", ""]', ParameterError.exit_code, "is empty; leave out"),
         ("shape = [1, 2]", ParameterError.exit_code, "3 whole numbers"),
         ("[smaple]\nsize = 2", ParameterError.exit_code, "no such command"),
         ("config = 'x'", ParameterError.exit_code, "no option"),

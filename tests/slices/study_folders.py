@@ -33,7 +33,7 @@ def write_scout(folder: Path, n: int, directions: Any = SAGITTAL, name: str = "s
     def edit(data, _):
         data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
-    write_series(folder, np.arange(n) * 20.0, series=f"{name} of {n}", directions=directions, edit=edit)
+    write_series(folder, np.arange(n) * 20.0, series=f"{name} of {n}", row_and_column=directions, edit=edit)
 
 
 def write_capture(folder: Path, n: int, kind: str = SecondaryCaptureImageStorage) -> None:
@@ -46,7 +46,7 @@ def write_capture(folder: Path, n: int, kind: str = SecondaryCaptureImageStorage
         data.PixelData = bytes(3 * data.Rows * data.Columns)
         data["PixelData"].VR = "OB"
 
-    places = {"origin_mm": None, "directions": None, "pixel_spacing_mm": None}
+    places = {"origin_mm": None, "row_and_column": None, "pixel_spacing_mm": None}
     write_series(folder, np.arange(n) * 1.0, series=f"dose of {n}", edit=edit, **places)
 
 

@@ -60,8 +60,8 @@ class DicomSeries:
     ----------
     along_mm
         Positions along the normal, from ``origin_mm``.
-    directions
-        Unit vectors along a row and along a column; None writes no ImageOrientationPatient.
+    row_and_column
+        Unit vectors (x, y, z) along a row and along a column; None writes no ImageOrientationPatient.
     origin_mm
         Center of the first pixel at position 0; None writes no ImagePositionPatient.
     shear
@@ -91,7 +91,7 @@ class DicomSeries:
     """
 
     along_mm: Sequence[float]
-    directions: Sequence[Sequence[float]] | None = AXIAL
+    row_and_column: Sequence[Sequence[float]] | None = AXIAL
     origin_mm: Sequence[float] | None = ORIGIN
     shear: tuple[float, float] = (0.0, 0.0)
     shape: tuple[int, int] = (6, 5)
@@ -155,7 +155,7 @@ class DicomSeries:
         return {
             "InstanceNumber": k + 1 if self.numbers is None else self.numbers[k],
             "ImagePositionPatient": None if self.origin_mm is None else place,
-            "ImageOrientationPatient": None if self.directions is None else axes,
+            "ImageOrientationPatient": None if self.row_and_column is None else axes,
             "PixelSpacing": pixel_mm or None,
             "SliceLocation": along if self.slice_location else None,
             "SpacingBetweenSlices": None if self.spacing_between is None else decimal_string(self.spacing_between),
@@ -171,7 +171,7 @@ class DicomSeries:
     @property
     def _axes(self) -> tuple[HostArray, HostArray]:
         """Unit vectors (x, y, z) along a row and along a column."""
-        row, column = (np.asarray(v, np.float64) for v in (self.directions or AXIAL))
+        row, column = (np.asarray(v, np.float64) for v in (self.row_and_column or AXIAL))
         return row, column
 
 

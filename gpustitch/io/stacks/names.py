@@ -46,6 +46,8 @@ class NamedStack:
         Channel and time as the names write them, where these tell it from other stacks.
     contrary
         What another number in the names says of the order, in words, if nothing tells which number counts.
+    is_backward
+        Whether that other number runs exactly against the one that counts: which end is the first is then a guess.
     """
 
     paths: tuple[Path, ...]
@@ -53,6 +55,7 @@ class NamedStack:
     label: str
     key: Mapping[str, str]
     contrary: str = ""
+    is_backward: bool = False
 
 
 def stacks_of_names(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[NamedStack]:
@@ -204,33 +207,39 @@ def _stack(paths: Sequence[Path], read: Sequence[ReadName], part: _Part) -> Name
     label = "".join(itertools.chain(*itertools.zip_longest(first.texts, shown, fillvalue="")))
     key = {kind: first.written[column] for kind, column in part.parting.items()}
     ordered = tuple(paths[index] for index in order)
+    contrary, is_backward = _other_order(ordered, [read[index].numbers for index in order], first.texts, part)
     return NamedStack(
         ordered,
         tuple(numbers[index] for index in order),
         label + paths[order[0]].suffix,
         key,
-        _contrary(ordered, [read[index].numbers for index in order], first.texts, part),
+        contrary,
+        is_backward,
     )
 
 
-def _contrary(paths: Sequence[Path], rows: Sequence[Row], texts: Sequence[str], part: _Part) -> str:
-    """Says that another number might count as well, and puts the files, in order here, in neither this order nor back.
+def _other_order(paths: Sequence[Path], rows: Sequence[Row], texts: Sequence[str], part: _Part) -> tuple[str, bool]:
+    """What another number that might count as well says of files in order here; whether one runs exactly backward.
 
     It is different in each file too, as even as the one that counts, and stands behind such a word if that one does.
     """
     counting = part.counting
     if counting is None or len(rows) < 3 or len({row[counting] for row in rows}) < len(rows):
-        return ""
+        return "", False
 
     def weight(column: int) -> tuple[bool, bool]:
         is_even = even_row(sorted(row[column] for row in rows)) is not None
         return is_even, _COUNTING.search(texts[column]) is not None
 
+    is_backward = False
     for column in set(range(len(rows[0]))) - {counting, *part.parting.values()}:
         values = [row[column] for row in rows]
+        if len(set(values)) < len(rows) or weight(column) != weight(counting):
+            continue
         rising = [after > before for before, after in itertools.pairwise(values)]
-        if len(set(values)) == len(rows) and any(rising) and not all(rising) and weight(column) == weight(counting):
+        if any(rising) and not all(rising):
             first, other = paths[0].name, paths[values.index(min(values))].name
             where = f"number {counting + 1} of the names, {other if other != first else 'another order'}"
-            return f"{first} is the first by {where} by number {column + 1}"
-    return ""
+            return f"{first} is the first by {where} by number {column + 1}", False
+        is_backward |= not any(rising)
+    return "", is_backward

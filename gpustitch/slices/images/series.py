@@ -234,10 +234,14 @@ def _numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[list[int | None]
 
 def _contrary_numbers(named: NamedStack) -> tuple[Note, ...]:
     """A note on names in which two numbers say of different orders, and nothing tells which of them counts."""
-    if not named.contrary:
-        return ()
-    text = f"numbers in the names put the files in different orders: {named.contrary}"
-    return (Note(Code.NAMES_CONTRADICT, text),)
+    if named.contrary:
+        text = f"numbers in the names put the files in different orders: {named.contrary}"
+        return (Note(Code.NAMES_CONTRADICT, text),)
+    if named.is_backward:
+        first, last = named.paths[0].name, named.paths[-1].name
+        text = f"two numbers in the names run in opposite directions; {first} was taken for the first, not {last}"
+        return (Note(Code.FILE_ORDER, text),)
+    return ()
 
 
 def _same_numbers(named: NamedStack, paths: Sequence[Path]) -> tuple[Note, ...]:

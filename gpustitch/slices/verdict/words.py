@@ -186,8 +186,6 @@ def order_notes(found: Findings) -> list[Note]:
         return [Note(Code.FILE_ORDER, "frames of the file are not in the order of their positions")]
     if paths in (sorted(paths), sorted(paths, reverse=True)) and len(set(paths)) == len(paths):
         return []
-    rank = np.empty(len(order), np.int64)
-    rank[np.argsort(order)] = np.arange(len(order))
     along_names = np.argsort(order)
     pieces = 1 + int((np.abs(np.diff(along_names)) != 1).sum())
     how = f"in {pieces} pieces, out of order" if pieces <= _MOST_PIECES else "in no order"

@@ -152,7 +152,9 @@ def test_of_many_single_slices_a_few_are_printed(tmp_path):
     for k in range(30):
         angle = np.radians(6 * k)
         turned = (float(np.cos(angle)), float(np.sin(angle)), 0.0), (0.0, 0.0, -1.0)
-        write_series(tmp_path, [0.0], directions=turned, names=[f"{k}.dcm"], edit=lambda data, _, k=k: again(data, k))
+        write_series(
+            tmp_path, [0.0], row_and_column=turned, names=[f"{k}.dcm"], edit=lambda data, _, k=k: again(data, k)
+        )
     result = run("spacing", tmp_path)
     assert result.exit_code == 22 and result.stdout.count(": SINGLE") == 5
     assert "judged apart: 30 parts of up to 1 slices" in " ".join(result.stdout.split())

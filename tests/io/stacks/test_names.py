@@ -65,6 +65,14 @@ def test_specimens_numbered_on_are_parted_if_each_has_many():
 
 
 @settings(deadline=None)
+@given(n=st.integers(3, 12), step=st.integers(1, 9), between=st.sampled_from(["_", " at ", "-x"]), up=st.booleans())
+def test_a_number_that_runs_exactly_backward_is_told(n, step, between, up):
+    sign = 1 if up else -1
+    (found,) = stacks_of_names([Path(f"a{k + 3}{between}{500 + sign * step * k}.tif") for k in range(n)])
+    assert found.is_backward == (not up) and found.contrary == ""
+
+
+@settings(deadline=None)
 @given(
     n=st.integers(4, 12), seed=st.integers(0, 999), step=st.integers(1, 9),
     before=st.sampled_from(["", "temp", "p"]), between=st.sampled_from(["_", " at ", "-x"]),
@@ -76,9 +84,10 @@ def test_numbers_that_put_files_in_different_orders_are_told(n, seed, step, befo
     files = [Path(f"{before}{k + 3}{between}{50 + step * other[k]}.tif") for k in range(n)]
     (found,) = stacks_of_names(files)
     assert (found.contrary == "") == is_one_order
+    assert found.is_backward == (is_one_order and other[0] > other[-1])
     for counting in ("z", "plane_", "slice"):
         (found,) = stacks_of_names([Path(f"{counting}{k + 3}{between}{50 + step * other[k]}.tif") for k in range(n)])
-        assert found.contrary == "" and list(found.numbers) == list(range(3, n + 3))
+        assert found.contrary == "" and not found.is_backward and list(found.numbers) == list(range(3, n + 3))
     (found,) = stacks_of_names([Path(f"{before}{k + 3}{between}{1000 + k**3 * 7 + other[k]}.tif") for k in range(n)])
     assert found.contrary == ""
 

@@ -79,7 +79,7 @@ def tilted() -> tuple[np.ndarray, dict[str, Any]]:
     """4: 20 slices at 5 along the bed (z), gantry tilted by 20 degrees."""
     angle = np.radians(20)
     directions = ((1.0, 0.0, 0.0), (0.0, float(np.cos(angle)), float(-np.sin(angle))))
-    return np.arange(20) * 5 * np.cos(angle), {"directions": directions, "shear": (-float(np.tan(angle)), 0.0)}
+    return np.arange(20) * 5 * np.cos(angle), {"row_and_column": directions, "shear": (-float(np.tan(angle)), 0.0)}
 
 
 def two_spacings() -> tuple[np.ndarray, dict[str, Any]]:
@@ -99,12 +99,12 @@ def oblique_sagittal() -> tuple[np.ndarray, dict[str, Any]]:
     column = np.array([0.1, 0.05, -1.0])
     column -= (column @ row) * row
     column /= np.linalg.norm(column)
-    return np.arange(24) * 1.2, {"directions": (row.tolist(), column.tolist()), "spacing_between": 1.0}
+    return np.arange(24) * 1.2, {"row_and_column": (row.tolist(), column.tolist()), "spacing_between": 1.0}
 
 
 def no_positions() -> tuple[np.ndarray, dict[str, Any]]:
     """8: neither position nor orientation, thickness 5."""
-    return np.arange(10) * 5.0, {"directions": None, "origin_mm": None, "thickness": 5.0}
+    return np.arange(10) * 5.0, {"row_and_column": None, "origin_mm": None, "thickness": 5.0}
 
 
 SCENARIOS = dict(

@@ -78,10 +78,10 @@ def test_series_of_one_folder_are_told_apart_without_a_warning(tmp_path):
         ({"shape": (6, 7)}, "size", True),
         ({"pixel_spacing_mm": (0.75, 0.5002)}, "PixelSpacing", True),
         ({"pixel_spacing_mm": (0.75, 0.50003)}, "PixelSpacing", False),
-        ({"directions": CORONAL}, "ImageOrientationPatient", True),
-        ({"directions": _turned(2e-3)}, "ImageOrientationPatient", True),
-        ({"directions": _turned(8e-4)}, "ImageOrientationPatient", False),
-        ({"directions": None}, "ImageOrientationPatient", True),
+        ({"row_and_column": CORONAL}, "ImageOrientationPatient", True),
+        ({"row_and_column": _turned(2e-3)}, "ImageOrientationPatient", True),
+        ({"row_and_column": _turned(8e-4)}, "ImageOrientationPatient", False),
+        ({"row_and_column": None}, "ImageOrientationPatient", True),
     ],
 )
 def test_slices_that_do_not_belong_together_are_judged_apart(tmp_path, change, tag, is_split):

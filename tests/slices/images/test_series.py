@@ -100,6 +100,14 @@ def test_names_of_two_orders_make_no_volume(tmp_path):
     assert not stack.is_usable and "Rename the files" in stack.advice
 
 
+def test_names_with_two_numbers_that_run_against_each_other_are_told(tmp_path):
+    for k in range(5):
+        tifffile.imwrite(tmp_path / f"img{k}_{9 - k}.tif", plane() + k, **PLAIN)
+    found = one(tmp_path)
+    assert "opposite directions" in text(found, Code.FILE_ORDER) and Code.NAMES_CONTRADICT not in codes(found)
+    assert judge_series(found, JudgeOptions(slice_spacing_mm=1.0)).is_usable
+
+
 @pytest.mark.parametrize("other", ["s_002.tiff", "s_2.tif", "S_0002.TIF", "s_ 002.btf"])
 def test_files_of_one_number_are_no_stack(tmp_path, other):
     folder = tiffs(tmp_path / "a", 4)

@@ -8,7 +8,7 @@ import pytest
 from gpustitch.demo.series.dicom import write_series
 from gpustitch.slices.verdict.stage import judge
 
-UNPLACED = {"origin_mm": None, "directions": None, "spacing_between": 3.0}
+UNPLACED = {"origin_mm": None, "row_and_column": None, "spacing_between": 3.0}
 
 
 @pytest.mark.parametrize("step", [1, 2, -1])
