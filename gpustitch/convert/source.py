@@ -128,16 +128,16 @@ def open_source(
     channel, size = getattr(volume, "channel", None), _known(spacing or volume.stated_spacing, str(folder))
     record = _record(folder)
     return Source(
-        str(folder),
-        volume,
-        volume.coverage.shape,
-        size,
-        chunk_shape_of(volume),
-        getattr(volume, "origin_um", None),
-        channel or record.get("channel") or _named_channel(folder),
-        _of_voxels(record),
-        (missing,) if missing else (),
-        _directions(read_affine(record_of(folder)), size),
+        name=str(folder),
+        volume=volume,
+        shape=volume.coverage.shape,
+        spacing=size,
+        chunk=chunk_shape_of(volume),
+        origin_um=getattr(volume, "origin_um", None),
+        channel=channel or record.get("channel") or _named_channel(folder),
+        sidecar=_of_voxels(record),
+        cautions=(missing,) if missing else (),
+        affine_lps_mm=_directions(read_affine(record_of(folder)), size),
         # A writer that is told no channel takes the volume's name.
         states_channel=bool(channel) and channel != folder.name.split(".")[0],
     )
@@ -155,16 +155,16 @@ def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
     absent = f"{planes.name}: planes {ranges_text(planes.absent)} are not there; they are 0" if planes.absent else ""
     missing = missing_text(planes, planes.name)
     return Source(
-        planes.name,
-        volume,
-        (n, rows, columns),
-        volume.spacing,
-        chunk,
-        getattr(planes, "origin_um", None) or (read_sidecar(path)[1] if path.is_dir() else None),
-        record.get("channel") or _named_channel(path),
-        _of_voxels(record),
-        tuple(text for text in (absent, missing) if text),
-        _directions(_affine_of(planes, path), volume.spacing),
+        name=planes.name,
+        volume=volume,
+        shape=(n, rows, columns),
+        spacing=volume.spacing,
+        chunk=chunk,
+        origin_um=getattr(planes, "origin_um", None) or (read_sidecar(path)[1] if path.is_dir() else None),
+        channel=record.get("channel") or _named_channel(path),
+        sidecar=_of_voxels(record),
+        cautions=tuple(text for text in (absent, missing) if text),
+        affine_lps_mm=_directions(_affine_of(planes, path), volume.spacing),
     )
 
 

@@ -166,17 +166,17 @@ def plan(options: ConvertOptions) -> ConvertPlan:
     dtype = _type_of(options, format, source)
     block, output_bytes = format.block(source.shape, dtype, source.spacing, options.levels, options.chunk_shape)
     checked = ConvertPlan(
-        options,
-        source,
-        format,
-        dtype,
-        Cut(source.shape, block, source.chunk),
-        workers,
-        None,
-        0,
-        0,
-        output_bytes,
-        inputs,
+        options=options,
+        source=source,
+        format=format,
+        dtype=dtype,
+        cut=Cut(source.shape, block, source.chunk),
+        workers=workers,
+        file_bytes=None,
+        in_flight_bytes=0,
+        memory_bytes=0,
+        output_bytes=output_bytes,
+        inputs=inputs,
     )
     planned = _fitted(checked, block)
     check_free_space(options.output, output_bytes - finished_bytes(options.output))

@@ -254,15 +254,15 @@ def simulate_series(options: SimulationOptions) -> SimulatedSeries:
     place = np.concatenate([[0.0], np.cumsum(spacing)])
     nan = _stream(o, _NAN_SECTIONS).choice(o.number, o.nan_sections, replace=False)
     return SimulatedSeries(
-        o,
-        place[order],
-        order,
-        tuple(sorted(faults, key=lambda fault: fault.sections)),
-        damages,
-        tuple(sorted(int(i) for i in nan)),
-        copied,
-        _warped(o, place[order]),
-        texture_of(o),
+        options=o,
+        positions=place[order],
+        rank=order,
+        faults=tuple(sorted(faults, key=lambda fault: fault.sections)),
+        damages=damages,
+        nan_sections=tuple(sorted(int(i) for i in nan)),
+        _copied_from=copied,
+        _depths=_warped(o, place[order]),
+        _texture=texture_of(o),
     )
 
 

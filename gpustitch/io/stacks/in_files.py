@@ -282,11 +282,18 @@ def _of_tiff(path: Path) -> list[ImageStack]:
             notes = _count_notes(path, series, len(tiff.pages))
             return [
                 ImageStack(
-                    _places(path, pages), _shape(page), _pixels(page), _mm(facts.stated_um), facts.source,
-                    facts.z_is_implied, facts.resolution, key, notes,
+                    places=_places(path, pages),
+                    shape=_shape(page),
+                    pixels=_pixels(page),
+                    stated_mm=_mm(facts.stated_um),
+                    source=facts.source,
+                    z_is_implied=facts.z_is_implied,
+                    resolution=facts.resolution,
+                    key=key,
+                    notes=notes,
                 )
                 for key, pages in along_z(series, len(tiff.pages))
-            ]  # fmt: skip
+            ]
     return _of_pages(path)
 
 

@@ -237,14 +237,14 @@ def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_
     omero = ome.get("omero")
     labels = [channel.get("label", "") for channel in _list(omero if isinstance(omero, dict) else {}, "channels")]
     return OmeImage(
-        str(ome.get("version") or multiscales.get("version", "")),
-        names,
-        tuple(paths),
-        tuple(scales),
-        tuple(translations),
-        has_units and stated,
-        tuple(map(str, labels)),
-        has_record,
+        version=str(ome.get("version") or multiscales.get("version", "")),
+        axes=names,
+        paths=tuple(paths),
+        scales=tuple(scales),
+        translations=tuple(translations),
+        has_units=has_units and stated,
+        channels=tuple(map(str, labels)),
+        has_record=has_record,
     )
 
 

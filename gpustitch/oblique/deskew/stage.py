@@ -217,19 +217,19 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     device = choose_device(options.device, options.device_memory_bytes)
     caution = _caution(correction, frames)
     job = DeobliquePlan(
-        options,
-        frames,
-        scan,
-        correction,
-        block_shape,
-        n_workers,
-        device,
-        output_bytes,
-        memory_bytes,
-        file_bytes,
-        caution,
-        inputs,
-        worker_bytes,
+        options=options,
+        frames=frames,
+        scan=scan,
+        correction=correction,
+        block_shape=block_shape,
+        n_workers=n_workers,
+        device=device,
+        output_bytes=output_bytes,
+        memory_bytes=memory_bytes,
+        file_bytes=file_bytes,
+        caution=caution,
+        inputs=inputs,
+        worker_bytes=worker_bytes,
     )
     _check_device(job)
     return job

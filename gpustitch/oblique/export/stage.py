@@ -128,17 +128,17 @@ def plan_export(
         output_bytes = len(left) * len(encode(frames.read(middle, middle + 1)[0]))
         check_free_space(paths[middle], output_bytes)
     return ExportPlan(
-        frames,
-        options.start,
-        paths,
-        encode,
-        output_bytes,
-        n_workers,
-        options.overwrite,
-        options.skip_existing,
-        manifest,
-        cautions(options.input),
-        inputs,
+        frames=frames,
+        first=options.start,
+        paths=paths,
+        encode=encode,
+        output_bytes=output_bytes,
+        n_workers=n_workers,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing,
+        manifest=manifest,
+        cautions=cautions(options.input),
+        inputs=inputs,
     )
 
 

@@ -161,7 +161,16 @@ class Judge:
         square -= self._striped(self._logs[0] - second, self._logs[1] - first)
         doubt = _SURE * self._noise_of_products()
         misfit, least, most = (math.sqrt(max(0.0, one)) for one in (square, square - doubt, max(0.0, square) + doubt))
-        return Judged(fit, misfit, least, most, scatter, (first + second) / 2, errors, noise)
+        return Judged(
+            fit=fit,
+            misfit=misfit,
+            sure_misfit=least,
+            possible_misfit=most,
+            scatter=scatter,
+            model=(first + second) / 2,
+            errors=errors,
+            noise=noise,
+        )
 
     def _striped(self, first: Floats, second: Floats) -> float:
         """What stripes along the rows add to the squared misfit: the part that bends from row to row as white noise.

@@ -188,8 +188,10 @@ def plan(mosaic: PlacedMosaic, options: StitchOptions, *, source: TreeOptions | 
     unfinished = unfinished_bytes(shape, options.chunk_shape, dtype.itemsize, factors, file_bytes, front)
     memory_bytes = 5 * n_workers * block_bytes + n_outputs * (unfinished + IN_FLIGHT_BYTES)
     return StitchPlan(
-        options, source, cropped(mosaic, offset), shape, dtype, block_shape, n_workers,
-        choose_device(options.device, options.device_memory_bytes), sum(counts), n_bytes, memory_bytes, file_bytes,
+        options=options, source=source, mosaic=cropped(mosaic, offset), shape=shape, dtype=dtype,
+        block_shape=block_shape, n_workers=n_workers,
+        device=choose_device(options.device, options.device_memory_bytes), n_chunks=sum(counts),
+        output_bytes=n_bytes, memory_bytes=memory_bytes, file_bytes=file_bytes,
     )  # fmt: skip
 
 

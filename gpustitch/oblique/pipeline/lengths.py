@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from gpustitch.errors import DamagedInputError
+from gpustitch.io.frames.opening import numbers_of_ends
+from gpustitch.io.stacks.choice import StackChoice
 from gpustitch.io.stacks.numbers import Number
+from gpustitch.model import Mosaic
 from gpustitch.running.progress import listed
 
 Ends = Mapping[str, tuple[Number, Number] | None]
 
 # Numbers that are that many times as far apart as in another tile are no rounding.
 _WIDER = 1.5
+
+
+def cautions(mosaic: Mosaic, n_frames: Sequence[int], choice: StackChoice) -> tuple[str, ...]:
+    """What to say of frames that tiles may have lost; DamagedInputError where they surely have.
+
+    Parameters
+    ----------
+    mosaic
+        The tiles.
+    n_frames
+        The number of frames of each, absent ones counted.
+    choice
+        Which of several stacks in a tile's place it is.
+    """
+    counts = {tile.name: n for tile, n in zip(mosaic.tiles, n_frames, strict=True)}
+    ends = {tile.name: numbers_of_ends(tile.path, choice) for tile in mosaic.tiles}
+    check_steps(counts, ends)
+    return shorter(counts), later(counts, ends)
 
 
 def check_steps(counts: Mapping[str, int], ends: Ends) -> None:

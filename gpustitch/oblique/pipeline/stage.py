@@ -6,7 +6,7 @@ by volumes of the tiles. Everything is written into one folder, which appears wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,31 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import choose_devices
-from gpustitch.errors import DamagedInputError, MosaicError, ParameterError
-from gpustitch.io.atomic import check_apart, check_output, check_outside
+from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.io.found import one_place
-from gpustitch.io.frames.opening import numbers_of_ends
 from gpustitch.io.frames.readable import Lost
 from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import RECORD_SCHEMA, provenance, write_json
 from gpustitch.io.resumable import Run, check_same, resumable_directory, unfinished
-from gpustitch.io.write.formats import format_for
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, checked_levels, triple
-from gpustitch.io.write.storing import planned_file_bytes
-from gpustitch.model import ZYX, Mosaic, TilePath, check_sheet_angle, check_um, level_factors
-from gpustitch.oblique.align.outcome import check_measured
+from gpustitch.model import Mosaic, TilePath, check_sheet_angle, check_um
 from gpustitch.oblique.align.voxel_size import check_y_size
 from gpustitch.oblique.deskew import stage as deoblique
 from gpustitch.oblique.deskew.stage import DeobliqueOptions, DeobliquePlan
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.flat.stage import IlluminationPlan
-from gpustitch.oblique.fuse.stage import StitchResult, check_intensity
+from gpustitch.oblique.fuse.stage import StitchResult
 from gpustitch.oblique.mosaic.folders import find_raw_mosaic
 from gpustitch.oblique.pipeline import files_beside, formats, one_pass, staged
+from gpustitch.oblique.pipeline.checks import check_alike, check_options, check_place, check_volume
 from gpustitch.oblique.pipeline.destriping import judged_correction
 from gpustitch.oblique.pipeline.flat import flat_used, planned_flat
 from gpustitch.oblique.pipeline.foreseen import Foreseen, check_disk, fitting
-from gpustitch.oblique.pipeline.lengths import check_steps, later, shorter
+from gpustitch.oblique.pipeline.lengths import cautions
 from gpustitch.oblique.pipeline.options import (
     ALIGNMENT,
     ORIENTATIONS,
@@ -52,7 +47,7 @@ from gpustitch.oblique.pipeline.options import (
 from gpustitch.oblique.pipeline.orientation import Orientation
 from gpustitch.oblique.pipeline.shares import DESTRIPING, FLAT_FIELD, shares
 from gpustitch.oblique.pipeline.upright import Upright, upright
-from gpustitch.oblique.pipeline.work import Made, Work, check_alignment, check_devices, check_spread
+from gpustitch.oblique.pipeline.work import Made, Work, check_devices, check_spread
 from gpustitch.oblique.report import stage as report
 from gpustitch.oblique.report.stage import ReportOptions, ReportResult
 from gpustitch.running.inputs import Inputs
@@ -155,14 +150,7 @@ def plan(options: PipelineOptions) -> PipelinePlan:
         If the output exists, cannot be written, or the disk is too small.
     """
     options = _settled(options)
-    named = format_for(options.output)
-    if named.suffixes:
-        raise ParameterError(
-            f"`output` {options.output} is named as {named.title}, but it will be a folder that holds more than a "
-            "volume; give a name without such a suffix"
-        )
-    check_output(options.output, overwrite=options.overwrite)
-    files_beside.check(options)
+    check_place(options)
     mosaic = find_raw_mosaic(options.channel)
     earlier = None if options.restart else unfinished(options.output)
     if earlier is not None:  # it may have been told to go by stages, for want of memory
@@ -172,39 +160,33 @@ def plan(options: PipelineOptions) -> PipelinePlan:
     if earlier is not None:
         strict = {name: value for name, value in _STRICT.items() if earlier["settings"].get(name) == value}
         check_same(options.output, making_of(replace(options, **strict), options.device, inputs))
-    check_apart(options.output, (tile.path for tile in mosaic.tiles))
-    if options.channel.is_dir():
-        check_outside(options.output, options.channel)
-    check_intensity(options.stitch.intensity)
-    checked_levels(options.stitch.levels)
-    triple(options.stitch.chunk_shape, "chunk_shape")
-    if options.align_file is not None:
-        check_alignment(options, mosaic, options.align_file)
-    else:
-        check_measured(options.y_size, len(mosaic.grid_um()[1]) > 1)
+    check_options(options, mosaic)
+    turned, options, tiles = _upright_tiles(options, mosaic)
+    check_alike(mosaic, tiles)
+    told = cautions(mosaic, [job.scan.n_frames for job in tiles], options.choice)
+    check_volume(options, mosaic, tiles)
+    flat, illumination = planned_flat(options, mosaic, tiles, turned.orientation)
+    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, illumination, may_change=earlier is None)
+    if not options.dry_run:
+        check_disk(options, foreseen)
+    made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
+    return PipelinePlan(
+        options=options, mosaic=mosaic, flat=flat, illumination=illumination, tiles=tiles, foreseen=foreseen,
+        upright=turned, inputs=inputs, making=made, cautions=(*told, caution),
+    )  # fmt: skip
+
+
+def _upright_tiles(
+    options: PipelineOptions, mosaic: Mosaic
+) -> tuple[Upright, PipelineOptions, tuple[DeobliquePlan, ...]]:
+    """How frames are turned, as stated or as they show; options that say so; plans of the tiles in that orientation."""
     try:
         turned = upright(options, mosaic)
     except DamagedInputError:
         _planned(options, mosaic, ORIENTATIONS["plain"])  # names all damaged tiles together
         raise
     options = replace(options, rotate_90=turned.orientation[0], flip_ud=turned.orientation[1])
-    tiles = _planned(options, mosaic, turned.orientation)
-    _check_alike(mosaic, tiles)
-    cautions = _cautions(options, mosaic, tiles)
-    least, stitched = _least_shape(mosaic, tiles), format_for(VOLUME)
-    spacing = tiles[0].scan.spacing
-    block_shape = block_shape_of(level_factors(spacing, options.stitch.levels), options.stitch.chunk_shape)
-    check_block(block_shape, least, tiles[0].dtype)
-    planned_file_bytes(stitched, options.stitch, least, tiles[0].dtype, spacing, least)
-    formats.check_types(options, tiles[0].dtype)
-    flat, making = planned_flat(options, mosaic, tiles, turned.orientation)
-    options, tiles, foreseen, caution = fitting(options, mosaic, tiles, making, may_change=earlier is None)
-    if not options.dry_run:
-        check_disk(options, foreseen)
-    made = making_of(replace(as_asked, **strict), options.device, inputs, staged=options.staged)
-    return PipelinePlan(
-        options, mosaic, flat, making, tiles, foreseen, turned, inputs, made, (*cautions, caution)
-    )  # fmt: skip
+    return turned, options, _planned(options, mosaic, turned.orientation)
 
 
 def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
@@ -239,7 +221,15 @@ def run(plan: PipelinePlan, progress: Progress = SILENT) -> PipelineResult:
     files_beside.write(options, progress)
     stitched = replace(made.stitched, path=options.output / VOLUME)
     told = _reported(options, progress) if options.report else None
-    return PipelineResult(options.output, flat, stitched, made.aligned, correction, made.lost, told)
+    return PipelineResult(
+        output=options.output,
+        flat=flat,
+        stitched=stitched,
+        aligned=made.aligned,
+        correction=correction,
+        lost=made.lost,
+        report=told,
+    )
 
 
 def _reported(options: PipelineOptions, progress: Progress) -> ReportResult | None:
@@ -304,37 +294,6 @@ def _settled(options: PipelineOptions) -> PipelineOptions:
         correction = replace(correction, wavelet=correction.wavelet.completed)
     options = formats.settled(replace(options, channel=one_place(options.channel), correction=correction))
     return settled(options, device, checked_workers(options.n_workers))
-
-
-def _check_alike(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> None:
-    """Raise MosaicError unless the tiles are alike in the size of frames and the type of voxels."""
-    for tile, job in zip(mosaic.tiles, tiles, strict=True):
-        if job.scan != replace(tiles[0].scan, n_frames=job.scan.n_frames, absent=job.scan.absent):
-            raise MosaicError(
-                f"{tile.path} has frames of {job.scan.n_rows} x {job.scan.n_columns} pixels but {mosaic.tiles[0].path} "
-                f"of {tiles[0].scan.n_rows} x {tiles[0].scan.n_columns}; tiles of one channel must be alike"
-            )
-        if job.dtype != tiles[0].dtype:
-            raise MosaicError(
-                f"{tile.path} gives {job.dtype} voxels but {mosaic.tiles[0].path} gives {tiles[0].dtype}; state one "
-                "`dtype` for all tiles"
-            )
-
-
-def _cautions(options: PipelineOptions, mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> tuple[str, ...]:
-    """What to say of frames that tiles may have lost; DamagedInputError where they surely have."""
-    counts = {tile.name: job.scan.n_frames for tile, job in zip(mosaic.tiles, tiles, strict=True)}
-    ends = {tile.name: numbers_of_ends(tile.path, options.choice) for tile in mosaic.tiles}
-    check_steps(counts, ends)
-    return shorter(counts), later(counts, ends)
-
-
-def _least_shape(mosaic: Mosaic, tiles: Sequence[DeobliquePlan]) -> ZYX:
-    """Approximate shape (z, y, x) of the stitched volume: the extent of the stage positions and one tile."""
-    spacing = tiles[0].scan.spacing.zyx_um
-    stage = [[tile.stage_um[axis] for tile in mosaic.tiles] for axis in (2, 1, 0)]
-    z, y, x = (round((max(at) - min(at)) / um) + n for at, um, n in zip(stage, spacing, tiles[0].shape, strict=True))
-    return z, y, x
 
 
 def _planned(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> tuple[DeobliquePlan, ...]:

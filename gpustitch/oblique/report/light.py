@@ -82,14 +82,14 @@ def _light(frames: Frames, count: int) -> TileLight | None:
     values = np.concatenate(samples)
     low, high = (float(v) for v in np.percentile(values, (1, 99.9)))
     return TileLight(
-        len(samples),
-        float(np.mean(depths)),
-        low,
-        high,
-        np.mean(depths, axis=0),
-        100 * held / n_pixels,
-        scale if math.isfinite(scale) else None,
-        not varies,
+        n_frames=len(samples),
+        mean=float(np.mean(depths)),
+        low=low,
+        high=high,
+        depth=np.mean(depths, axis=0),
+        saturated_percent=100 * held / n_pixels,
+        full_scale=scale if math.isfinite(scale) else None,
+        is_constant=not varies,
     )
 
 

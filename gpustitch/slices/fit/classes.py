@@ -136,5 +136,15 @@ def _irregular(t: Floats, rounding: float) -> SpacingFit:
 
 def _single(position: float, rounding: float) -> SpacingFit:
     return SpacingFit(
-        SpacingClass.SINGLE, np.nan, np.nan, position, np.zeros(1, np.int64), 0.0, rounding, False, False, (), 1
+        spacing_class=SpacingClass.SINGLE,
+        spacing_mm=np.nan,
+        uncertainty_mm=np.nan,
+        origin_mm=position,
+        steps=np.zeros(1, np.int64),
+        residual_mm=0.0,
+        rounding_mm=rounding,
+        is_rounded=False,
+        by_number=False,
+        stretches=(),
+        n_output=1,
     )

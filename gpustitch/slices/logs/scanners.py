@@ -117,14 +117,14 @@ def _skyscan(path: Path) -> ScannerLog:
     shape = (count, *(log.count(section, f"Result Image {side} (pixels)") for side in ("Height", "Width")))
     undersampled = _undersampling(log, pixel)
     return ScannerLog(
-        path,
-        "SkyScan reconstruction",
-        (None if step is None else pixel * step / 1e3, pixel / 1e3, pixel / 1e3),
-        (shape[0], shape[1], shape[2]),
-        tuple(quotes),
-        projections,
-        sections,
-        log.text("File name convention", "Filename Prefix") or "",
+        path=path,
+        log_type="SkyScan reconstruction",
+        spacing_mm=(None if step is None else pixel * step / 1e3, pixel / 1e3, pixel / 1e3),
+        shape=(shape[0], shape[1], shape[2]),
+        quotes=tuple(quotes),
+        projections=projections,
+        sections=sections,
+        prefix=log.text("File name convention", "Filename Prefix") or "",
         problems=(*problems, *contradiction, *undersampled),
     )
 

@@ -360,7 +360,19 @@ def _without_places(
     nothing: Floats = np.full(len(order), np.nan)
     nan = math.nan
     n_output = 1 if spacing_class is SpacingClass.SINGLE else 0
-    fit = SpacingFit(spacing_class, nan, nan, nan, np.arange(len(order)), nan, nan, False, False, (), n_output)
+    fit = SpacingFit(
+        spacing_class=spacing_class,
+        spacing_mm=nan,
+        uncertainty_mm=nan,
+        origin_mm=nan,
+        steps=np.arange(len(order)),
+        residual_mm=nan,
+        rounding_mm=nan,
+        is_rounded=False,
+        by_number=False,
+        stretches=(),
+        n_output=n_output,
+    )
     headers = [series.headers[i] for i in order]
     is_by_log = any(note.code is Code.SCANNER_LOG_USED for note in series.notes)
     log_mm = pixel[0] if pixel is not None and pixel[0] == pixel[1] and is_by_log else None

@@ -19,6 +19,8 @@ _ARITHMETIC = 1e-6
 _USUAL = 80
 _ON_A_GRID = (SpacingClass.UNIFORM, SpacingClass.MISSING)
 _IN_STRETCHES = (SpacingClass.RUNS_WITH_GAPS, SpacingClass.VARIABLE)
+# More planes than any scanner makes: memory for the table of planes would not be bounded.
+_MOST_PLANES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -139,3 +141,13 @@ def _of_stretch(positions: Floats, spacing: float) -> Floats:
     """Steps of a spacing through positions, as near as possible to the one furthest off."""
     rest = positions - spacing * np.arange(len(positions))
     return np.asarray((rest.max() + rest.min()) / 2 + spacing * np.arange(len(positions)))
+
+
+def check_number(along: PlaneGrid, name: str) -> None:
+    """Refuse billions of planes, as a wrong unit makes them, before anything is made for each."""
+    if along.grid.n_planes > _MOST_PLANES:
+        extent = float(np.ptp(along.series.positions))
+        raise ParameterError(
+            f"{name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
+            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and `spacing_mm`"
+        )

@@ -46,13 +46,10 @@ from gpustitch.slices.volume.choice import check_usable, chosen_stack
 from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
 from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
 from gpustitch.slices.volume.options import ResampleOptions
-from gpustitch.slices.volume.plane_grid import PlaneGrid, grid_affine, plane_grid, stretch_grid
+from gpustitch.slices.volume.plane_grid import PlaneGrid, check_number, grid_affine, plane_grid, stretch_grid
 from gpustitch.slices.volume.planned import VolumePlan, path_of_stretch
 
 __all__ = ["ResampleOptions", "ResamplePlan", "plan", "run"]
-
-# More planes than any scanner makes: memory for the table of planes would not be bounded.
-_MOST_PLANES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -230,8 +227,9 @@ def run(plan: ResamplePlan, progress: Progress = SILENT) -> tuple[Path, ...]:
             n_volumes=plan.n_volumes,
             volume_step_s=None if plan.step is None else plan.step[0],
         )
-        whole = _all_planes(plan, volume)
-        with open_as(volume.path, whole, plan.planes.dtype, volume.spacing, writing, format=options.format) as output:
+        with open_as(
+            volume.path, _all_planes(plan, volume), plan.planes.dtype, volume.spacing, writing, format=options.format
+        ) as output:
             _write(plan, volume, output, progress)
             record |= plan.inputs.tell(progress)
         with atomic_file(volume.table, overwrite=options.overwrite) as partial:
@@ -296,19 +294,13 @@ def _grids(options: ResampleOptions, stack: SliceStack) -> Iterator[tuple[Path, 
 
 
 def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
+    """The volume to write at ``path``, with planes as ``along`` says."""
     options, stack, planes = job.options, job.stack, job.planes
     _, y_mm, x_mm = stack.spacing_mm
-    assert y_mm is not None
-    assert x_mm is not None
+    assert y_mm is not None and x_mm is not None
     unshears = options.unshear and any(stack.shear)
     shape = planes.shape[1:]
-    # Before anything is made for each plane: with a wrong unit there are billions.
-    if along.grid.n_planes > _MOST_PLANES:
-        extent = float(np.ptp(along.series.positions))
-        raise ParameterError(
-            f"{stack.series.name}: planes {along.grid.step:g} mm apart over {extent:g} mm are {along.grid.n_planes}, "
-            f"more than {_MOST_PLANES}; check units, positions (gpustitch spacing) and `spacing_mm`"
-        )
+    check_number(along, stack.series.name)
     spacing = Spacing(along.grid.step * 1000, y_mm * 1000, x_mm * 1000)
     format, stored = options.output_format, (planes.dtype, spacing, options.levels, options.chunk_shape)
     _, output_bytes = format.block((along.grid.n_planes, *shape), *stored)
@@ -322,14 +314,14 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         along.series, along.grid, limits=along.limits, fill_gaps=options.fill_gaps, nearest=options.nearest
     )
     making = Making(
-        planes,
-        along.series.order,
-        sources,
-        along.grid,
-        options.nearest,
-        shifts,
-        float(options.background or 0),
-        job.device,
+        planes=planes,
+        order=along.series.order,
+        sources=sources,
+        grid=along.grid,
+        nearest=options.nearest,
+        shifts=shifts,
+        background=float(options.background or 0),
+        device=job.device,
     )
     block, output_bytes = format.block(making.shape, *stored)
     blocks = cut_blocks(making, block, options.memory_bytes, job.n_workers)
@@ -346,7 +338,17 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         blocks.cut.front_px,
         min(options.memory_bytes, MOST_UNFINISHED_BYTES),
     )
-    return VolumePlan(path, along, sources, affine, spacing, blocks, output_bytes, file_bytes, _samples(planes))
+    return VolumePlan(
+        path=path,
+        plane_grid=along,
+        sources=sources,
+        affine=affine,
+        spacing=spacing,
+        blocks=blocks,
+        output_bytes=output_bytes,
+        file_bytes=file_bytes,
+        samples=_samples(planes),
+    )
 
 
 def cautions(plan: ResamplePlan) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dataclasses
 import functools
 import tracemalloc
 
@@ -13,7 +14,7 @@ import pytest
 from gpustitch.array import choose_device
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
-from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.storing import writing_of
 from gpustitch.regrid import columns as z_columns
 from gpustitch.slices.volume import stage as slice_resample
 from gpustitch.slices.volume.stage import plan, run
@@ -56,8 +57,8 @@ def test_any_cut_of_a_tilted_stack_is_the_same(tmp_path, memory_bytes):
 
 def test_memory_does_not_grow_with_the_stack(tmp_path, monkeypatch):
     monkeypatch.setattr(z_columns, "_ITEM_BYTES", 1 << 20)
-    few = functools.partial(open_output, in_flight_bytes=1 << 20)
-    monkeypatch.setattr(slice_resample, "open_output", few)
+    little = functools.partial(dataclasses.replace, in_flight_bytes=1 << 20)
+    monkeypatch.setattr(slice_resample, "writing_of", lambda *given: little(writing_of(*given)))
     planes = np.broadcast_to(np.arange(300, dtype=np.uint16)[:, None, None], (300, 128, 128))
     peaks = []
     for n in (150, 300):
