@@ -213,24 +213,30 @@ def _array_axes(folder: Path, array: Mapping[str, Any], attributes: Mapping[str,
     return usual
 
 
-def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_record: bool) -> OmeImage:
+def _axes(multiscales: Mapping[str, Any]) -> tuple[tuple[str, ...], list[float | None]]:
+    """Names of the axes in lower case, and how many um their units are, None where that is not known."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscales.get("axes", _OLD_AXES)]
     names = tuple(str(axis["name"]).lower() for axis in axes)
     if not all(names):
         raise ValueError("an axis has no name")
     if len(set(names)) < len(names):
         raise ValueError(f"of the axes {', '.join(names)} two have one name")
-    units = [um_per(axis.get("unit")) for axis in axes]
+    return names, [um_per(axis.get("unit")) for axis in axes]
+
+
+def _image(path: Path, ome: Mapping[str, Any], multiscales: dict[str, Any], has_record: bool) -> OmeImage:
+    """What the description of an image says; ValueError or KeyError for what is no description."""
+    names, units = _axes(multiscales)
     has_units = all(unit is not None for name, unit in zip(names, units, strict=True) if name in "zyx")
     in_um = np.array([unit if has_units and unit is not None else 1.0 for unit in units])
     if not multiscales["datasets"]:
         raise ValueError("there are no datasets")
-    outer = _transform(multiscales, len(axes))
-    datasets = _fine_to_coarse(path, multiscales["datasets"], len(axes))
+    outer = _transform(multiscales, len(names))
+    datasets = _fine_to_coarse(path, multiscales["datasets"], len(names))
     stated = any("coordinateTransformations" in part for part in (multiscales, datasets[0]))
     paths, scales, translations = [], [], []
     for dataset in datasets:
-        scale, translation = _transform(dataset, len(axes))
+        scale, translation = _transform(dataset, len(names))
         scales.append(tuple(float(v) for v in scale * outer[0] * in_um))
         translations.append(tuple(float(v) for v in (translation * outer[0] + outer[1]) * in_um))
         paths.append(inside(dataset["path"], "the path of a dataset"))

@@ -131,44 +131,49 @@ class OmeZarrWriter(PyramidWriter):
         return ("" if self.version == "0.4" else "c/") + "/".join(map(str, index))
 
     def _create_level(self, folder: Path, level: int, context: Any) -> Any:
-        shape = level_shape(self.shape, self.factors[level])
-        chunk = _least(self.chunk_shape, shape)
-        if self.version == "0.4":
-            metadata: dict[str, Any] = {
-                "shape": shape,
-                "chunks": chunk,
-                "dtype": self.dtype.newbyteorder("<").str,
-                "compressor": self._codec_of_zarr2(),
-                "fill_value": 0,
-                "order": "C",
-                "filters": None,
-                "dimension_separator": "/",
-            }
-        else:
-            codecs: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
-            codecs += self._codecs_of_zarr3()
-            unit = chunk
-            if self.shard_bytes:
-                unit = _whole(chunk, _least(self.file_shapes[level], shape))
-                codecs = [{"name": "sharding_indexed", "configuration": {"chunk_shape": chunk, "codecs": codecs}}]
-            metadata = {
-                "shape": shape,
-                "data_type": self.dtype.name,
-                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
-                "codecs": codecs,
-                "fill_value": 0,
-                "dimension_names": _AXES,
-            }
+        is_zarr2 = self.version == "0.4"
         spec = {
-            "driver": "zarr" if self.version == "0.4" else "zarr3",
+            "driver": "zarr" if is_zarr2 else "zarr3",
             "kvstore": file_store(folder),
-            "metadata": metadata,
+            "metadata": self._metadata_of_zarr2(level) if is_zarr2 else self._metadata_of_zarr3(level),
             "store_data_equal_to_fill_value": True,  # whether zeros are written, the base class decides
         }
         try:
             return ts.open(spec, create=True, open=True, context=context).result()
         except ValueError as error:
             raise system_error(error) from error
+
+    def _metadata_of_zarr2(self, level: int) -> dict[str, Any]:
+        """What ``.zarray`` says of a level: a file for each chunk."""
+        shape = level_shape(self.shape, self.factors[level])
+        return {
+            "shape": shape,
+            "chunks": _least(self.chunk_shape, shape),
+            "dtype": self.dtype.newbyteorder("<").str,
+            "compressor": self._codec_of_zarr2(),
+            "fill_value": 0,
+            "order": "C",
+            "filters": None,
+            "dimension_separator": "/",
+        }
+
+    def _metadata_of_zarr3(self, level: int) -> dict[str, Any]:
+        """What ``zarr.json`` says of a level: a file for each chunk, or shards of several."""
+        shape = level_shape(self.shape, self.factors[level])
+        chunk = unit = _least(self.chunk_shape, shape)
+        codecs: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+        codecs += self._codecs_of_zarr3()
+        if self.shard_bytes:
+            unit = _whole(chunk, _least(self.file_shapes[level], shape))
+            codecs = [{"name": "sharding_indexed", "configuration": {"chunk_shape": chunk, "codecs": codecs}}]
+        return {
+            "shape": shape,
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
+            "codecs": codecs,
+            "fill_value": 0,
+            "dimension_names": _AXES,
+        }
 
     def _codecs_of_zarr3(self) -> list[dict[str, Any]]:
         if not self.compression:

@@ -213,6 +213,7 @@ def read_alignment(path: str | Path) -> Alignment:
 
 
 def _parsed(content: dict[str, Any]) -> Alignment:
+    """What a file says; one of ``WRONG`` for what is no alignment."""
     check_schema(table(content, "it"), SCHEMA)
     origins = {
         _xyz(json.loads(key)): _xyz(value) for key, value in table(content.get("alignments", {}), "alignments").items()
@@ -226,20 +227,22 @@ def _parsed(content: dict[str, Any]) -> Alignment:
         for link, entry in zip(links, entries, strict=True)
         if entry["residual_px"] is not None
     }
+    standard_error_um, support = _read_tiles(table(content.get("tiles", {}), "tiles"))
     return Alignment(
-        origins,
-        _size(content, "voxel_size"),
-        _size(content, "x_step_size"),
-        _size(content, "voxel_size_nominal"),
-        _size(content, "voxel_size_estimate"),
-        _size(content, "voxel_size_uncertainty"),
-        tuple(links),
-        residuals,
-        tuple(tile_name(_xyz(stage)) for stage in rows(content.get("unlinked", []), "unlinked")),
-        _size(content, "angle"),
-        None if content.get("negative_y") is None else flag(content["negative_y"], "negative_y"),
-        _slant(content),
-        *_read_tiles(table(content.get("tiles", {}), "tiles")),
+        origin_um=origins,
+        voxel_size_um=_size(content, "voxel_size"),
+        x_step_um=_size(content, "x_step_size"),
+        voxel_size_nominal_um=_size(content, "voxel_size_nominal"),
+        voxel_size_estimate_um=_size(content, "voxel_size_estimate"),
+        voxel_size_uncertainty_um=_size(content, "voxel_size_uncertainty"),
+        links=tuple(links),
+        residual_px=residuals,
+        unlinked=tuple(tile_name(_xyz(stage)) for stage in rows(content.get("unlinked", []), "unlinked")),
+        angle_deg=_size(content, "angle"),
+        negative_y=None if content.get("negative_y") is None else flag(content["negative_y"], "negative_y"),
+        slant=_slant(content),
+        standard_error_um=standard_error_um,
+        support=support,
     )
 
 

@@ -164,18 +164,23 @@ def _answered(spacing: Sequence[float | None]) -> set[Code]:
     return codes | ({Code.NO_PIXEL_SPACING, Code.RESOLUTION_IS_DEFAULT} if y is not None and x is not None else set())
 
 
+def _read_once(path: Path, read: dict[Path, ScannerLog | Note]) -> ScannerLog | Note:
+    """A log, or why it cannot be read; ``read`` has those of other series."""
+    if path not in read:
+        try:
+            read[path] = read_scanner_log(path)
+        except GpustitchError as error:
+            read[path] = Note(Code.UNREADABLE_FILE, str(error))
+    return read[path]
+
+
 def _with_nearby(series: SliceSeries, logs: list[Path] | None, read: dict[Path, ScannerLog | Note]) -> SliceSeries:
+    """A series with the spacing of the likeliest log that fits it; of rivals as likely, none is used."""
     if series.source_format == "dicom" or not series.headers:
         return series
     folders = _folders(series)
     near = logs_for(series) if logs is None else [path for path in logs if path.parent.absolute() in folders]
-    for path in near:
-        if path not in read:
-            try:
-                read[path] = read_scanner_log(path)
-            except GpustitchError as error:
-                read[path] = Note(Code.UNREADABLE_FILE, str(error))
-    found = [read[path] for path in near]
+    found = [_read_once(path, read) for path in near]
     usable = sorted((log for log in found if isinstance(log, ScannerLog)), key=lambda log: _rank(series, log))
     fitting = [log for log in usable if not contradiction(series, log)]
     notes = [note for note in found if isinstance(note, Note)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -182,43 +182,54 @@ def _one_volume(
     return Single(np.array([group[which] for group in groups], np.int64), tuple(notes))
 
 
+@dataclass
+class _Compared:
+    """Slices that lie at the place of another, as pairs in words, and why some could not be compared."""
+
+    copies: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def compare(self, first: SliceHeader, other: SliceHeader, pixels: PixelsEqual | None) -> bool:
+        """Whether ``other`` is a copy of ``first``; it is noted as one or as a conflict."""
+        try:
+            is_copy = pixels is not None and pixels(first, other)
+        except GpustitchError as error:
+            self.failures.append(str(error))
+            is_copy = False
+        (self.copies if is_copy else self.conflicts).append(_pair(other, "and", first))
+        return is_copy
+
+    def notes(self, *, were_compared: bool, keep: str | None) -> Iterator[Note]:
+        """What to say of them; ``keep`` says which of those that differ was kept."""
+        if self.conflicts:
+            n, what = len(self.conflicts), "differ" if were_compared else "were not compared"
+            text = f"{plural(n, 'slice is', 'slices are')} at the place of another, and their pixels {what}"
+            fate = {None: "", "none": "; all of them were left out"}.get(keep, f"; the {keep} was kept, as asked")
+            code = Code.SLICES_CONFLICT if keep is None else Code.SLICES_DROPPED
+            yield Note(code, f"{text}: {listed(self.conflicts)}{fate}")
+        if self.failures:
+            yield Note(Code.UNREADABLE_PIXELS, listed(self.failures))
+        if self.copies:
+            text = f"{plural(len(self.copies), 'copy', 'copies')} with equal pixels at the same place left out"
+            yield Note(Code.SAME_SLICE, f"{text}: {listed(self.copies)}")
+
+
 def _without_copies(
     headers: Sequence[SliceHeader], groups: list[Integers], pixels: PixelsEqual | None, keep: str | None
 ) -> Single:
-    copies: list[str] = []
-    conflicts: list[str] = []
-    failures: list[str] = []
+    """One slice of each place, or none where several differ and ``keep`` asks for none."""
+    compared = _Compared()
     chosen: list[int] = []
     dropped: list[int] = []
     for group in groups:
-        first = headers[group[0]]
-        others = [first]
-        for i in group[1:]:
-            other = headers[i]
-            try:
-                is_copy = pixels is not None and pixels(first, other)
-            except GpustitchError as error:
-                failures.append(str(error))
-                is_copy = False
-            (copies if is_copy else conflicts).append(_pair(other, "and", first))
-            others += [] if is_copy else [other]
-        kept, left = _kept(group, keep, is_conflict=len(others) > 1)
+        are_copies = [compared.compare(headers[group[0]], headers[i], pixels) for i in group[1:]]
+        kept, left = _kept(group, keep, is_conflict=not all(are_copies))
         chosen += kept
         dropped += left
     if not chosen:  # all places have several: nothing would be left
         return _without_copies(headers, groups, pixels, None)
-    notes: list[Note] = []
-    if conflicts:
-        what = "were not compared" if pixels is None else "differ"
-        text = f"{plural(len(conflicts), 'slice is', 'slices are')} at the place of another, and their pixels {what}"
-        fate = {None: "", "none": "; all of them were left out"}.get(keep, f"; the {keep} was kept, as asked")
-        code = Code.SLICES_CONFLICT if keep is None else Code.SLICES_DROPPED
-        notes.append(Note(code, f"{text}: {listed(conflicts)}{fate}"))
-    if failures:
-        notes.append(Note(Code.UNREADABLE_PIXELS, listed(failures)))
-    if copies:
-        text = f"{plural(len(copies), 'copy', 'copies')} with equal pixels at the same place left out"
-        notes.append(Note(Code.SAME_SLICE, f"{text}: {listed(copies)}"))
+    notes = compared.notes(were_compared=pixels is not None, keep=keep)
     return Single(np.array(chosen, np.int64), tuple(notes), None, np.array(dropped, np.int64))
 
 
