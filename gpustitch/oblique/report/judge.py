@@ -14,7 +14,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.outcome import bent_links, implausible_text
 from gpustitch.oblique.align.pairs import Pair
 from gpustitch.oblique.mosaic.file import Alignment
-from gpustitch.oblique.report.check import NOTHING, Check
+from gpustitch.oblique.report.check import NOTHING, Check, State
 from gpustitch.oblique.report.placement import Placing, Remeasured
 from gpustitch.oblique.report.written import Seen
 from gpustitch.running.progress import listed
@@ -106,14 +106,16 @@ def _fitting(measured: Sequence[Remeasured], placing: Placing, spacing: Spacing,
     n_doubtful = sum(is_off(link, DOUBTFUL_PX) for link in measured)
     if n_doubtful:
         text = f"{n_doubtful} of {len(measured)} overlaps fit elsewhere, by up to {off:.1f} voxels ({um:.1f} um){more}"
-        return Check(_PLACEMENT, "warn", text, off, "voxels", DOUBTFUL_PX, "`sample_count`, `window_px`")
+        return Check(
+            _PLACEMENT, "warn", text, value=off, unit="voxels", limit=DOUBTFUL_PX, helps="`sample_count`, `window_px`"
+        )
     # At the ends of an overlap half of it is left.
     if most_px / 2 > DOUBTFUL_PX:
         text = f"tiles lie within {off:.2g} voxels of where {len(measured)} overlaps fit in their middle{more}"
         helps = f"{NOTHING}: tiles are moved only"
-        return Check(_PLACEMENT, "warn", text, most_px / 2, "voxels", DOUBTFUL_PX, helps)
+        return Check(_PLACEMENT, "warn", text, value=most_px / 2, unit="voxels", limit=DOUBTFUL_PX, helps=helps)
     text = f"tiles lie within {off:.2g} voxels ({um:.2g} um) of where {len(measured)} overlaps fit{more}"
-    return Check(_PLACEMENT, "pass", text, off, "voxels", DOUBTFUL_PX)
+    return Check(_PLACEMENT, "pass", text, value=off, unit="voxels", limit=DOUBTFUL_PX)
 
 
 def _bent(alignment: Alignment) -> tuple[dict[Pair, float], float]:
@@ -161,8 +163,11 @@ def in_volume(found: Sequence[Seen], n_tiles: int) -> Check:
         text = f"the volume shows {listed(wrong, _NAMED)} elsewhere than its record says, by {max(off.values())} voxels"
     elif len(known) < n_tiles:
         text += f"; {n_tiles - len(known)} show too little"
-    state, helps = ("fail", "make the volume again") if wrong else ("pass", "")
-    return Check("tiles in the volume", state, text, float(max(off.values())), "voxels", 1.0, helps)  # type: ignore[arg-type]
+    state: State = "fail" if wrong else "pass"
+    helps = "make the volume again" if wrong else ""
+    return Check(
+        "tiles in the volume", state, text, value=float(max(off.values())), unit="voxels", limit=1.0, helps=helps
+    )
 
 
 def alignment_file(stated: Stated, volume_px: Mapping[str, PxZYX]) -> Check | None:
@@ -181,10 +186,10 @@ def alignment_file(stated: Stated, volume_px: Mapping[str, PxZYX]) -> Check | No
         "fail",
         f"the file puts {listed(moved, _NAMED)} elsewhere than the volume has them, by up to {off[worst]:.3g} voxels: "
         "it was changed after the run",
-        float(off[worst]),
-        "voxels",
-        _SAME_PX,
-        "run `pipeline` with it as `align_file`, or bring the first file back",
+        value=float(off[worst]),
+        unit="voxels",
+        limit=_SAME_PX,
+        helps="run `pipeline` with it as `align_file`, or bring the first file back",
     )
 
 
@@ -200,13 +205,15 @@ def links(stated: Stated) -> Check:
     n = len(found.links)
     if found.is_unaligned:
         text = f"none of {n} links was accepted{given}: all tiles lie where the stage says; {rejected[0].reason}"
-        return Check(name, "warn", text, float(n), "links", 0, _helps(rejected[0].reason))
+        return Check(name, "warn", text, value=float(n), unit="links", limit=0, helps=_helps(rejected[0].reason))
     if not rejected:
-        return Check(name, "pass", f"all {n} links were accepted{given}", 0.0, "links rejected", 0)
+        return Check(name, "pass", f"all {n} links were accepted{given}", value=0.0, unit="links rejected", limit=0)
     first = rejected[0]
     alone = f"; {listed(list(found.unlinked), _NAMED)} lie where the stage says" if found.unlinked else ""
     text = f"{len(rejected)} of {n} links were rejected{given}{alone}; {first.fixed} - {first.moving}: {first.reason}"
-    return Check(name, "warn", text, float(len(rejected)), "links rejected", 0, _helps(first.reason))
+    return Check(
+        name, "warn", text, value=float(len(rejected)), unit="links rejected", limit=0, helps=_helps(first.reason)
+    )
 
 
 def _helps(reason: str) -> str:
@@ -239,15 +246,23 @@ def stage(placing: Placing, spacing: Spacing, stated: Stated, stage_px: Mapping[
     implausible = _implausible(stated, spacing, stage_px)
     if implausible and not far:
         helps = "`y_voxel_um`, `x_step_um`, or a file's right name"
-        return Check(name, "warn", f"{text}; {implausible}", most, "um", FAR_UM, helps)
+        return Check(name, "warn", f"{text}; {implausible}", value=most, unit="um", limit=FAR_UM, helps=helps)
     if not far:
-        return Check(name, "pass", text, most, "um", FAR_UM)
+        return Check(name, "pass", text, value=most, unit="um", limit=FAR_UM)
     pairs = listed([f"{links[i].fixed} - {links[i].moving}" for i in far], _NAMED)
     text = (
         f"{len(far)} of {len(links)} pairs lie up to {most:.0f} um from the stage's distance, most {usual:.1f}: {pairs}"
         f"{implausible and '; '}{implausible}"
     )
-    return Check(name, "warn", text, float(longest[n]), "um", FAR_UM, NOTHING + ": the pictures put them there")
+    return Check(
+        name,
+        "warn",
+        text,
+        value=float(longest[n]),
+        unit="um",
+        limit=FAR_UM,
+        helps=NOTHING + ": the pictures put them there",
+    )
 
 
 def _implausible(stated: Stated, spacing: Spacing, stage_px: Mapping[str, PxZYX]) -> str:
@@ -266,26 +281,42 @@ def voxel_size(stated: Stated, spacing: Spacing) -> Check:
     used = spacing.y_um
     if found is None or found.voxel_size_estimate_um is None or not found.voxel_size_uncertainty_um:
         helps = NOTHING + ": only links between rows of tiles measure it"
-        return Check(name, "not measured", f"nothing measures it; {used:g} um is as stated", used, "um", helps=helps)
+        return Check(
+            name, "not measured", f"nothing measures it; {used:g} um is as stated", value=used, unit="um", helps=helps
+        )
     size, half = found.voxel_size_estimate_um, found.voxel_size_uncertainty_um
     percent, off = 100 * half / size, 100 * (used / size - 1)
     told = f"{used:.4g} um is used, the tiles give {size:.4f} +- {half:.4f} um (95 %)"
     nominal = float(stated.parameters.get("y_voxel_um") or used)
     from_stated = 100 * (nominal / size - 1)
     if abs(used - size) > half:
-        state = "fail" if abs(off) > MATERIAL_PERCENT and abs(used - size) > SURE * half else "warn"
+        state: State = "fail" if abs(off) > MATERIAL_PERCENT and abs(used - size) > SURE * half else "warn"
         text = f"{told}: off by {off:+.2f} %"
         helps = f"`y_size` measured, or `y_voxel_um` {size:.4f}"
-        return Check(name, state, text, off, "%", percent, helps)  # type: ignore[arg-type]
+        return Check(name, state, text, value=off, unit="%", limit=percent, helps=helps)
     if abs(from_stated) > STATED_PERCENT and abs(nominal - size) > half:
         text = f"{told}; {nominal:g} um was stated, {from_stated:+.1f} % off: is it another objective, or another step?"
-        return Check(name, "warn", text, from_stated, "%", STATED_PERCENT, f"`y_voxel_um` {size:.4f}, `x_step_um`")
+        return Check(
+            name,
+            "warn",
+            text,
+            value=from_stated,
+            unit="%",
+            limit=STATED_PERCENT,
+            helps=f"`y_voxel_um` {size:.4f}, `x_step_um`",
+        )
     if percent > KNOWN_PERCENT:
         text = f"{told}: known to {percent:.2g} % only"
         return Check(
-            name, "not measured", text, percent, "%", KNOWN_PERCENT, "`stage_repeatability_um`, if it is known"
+            name,
+            "not measured",
+            text,
+            value=percent,
+            unit="%",
+            limit=KNOWN_PERCENT,
+            helps="`stage_repeatability_um`, if it is known",
         )
-    return Check(name, "pass", told, off, "%", percent)
+    return Check(name, "pass", told, value=off, unit="%", limit=percent)
 
 
 def positions_text(off: Sequence[float] | None) -> str:

@@ -56,8 +56,16 @@ def dead(lights: Mapping[str, TileLight | None], shares: Mapping[str, Sequence[f
             if tiles
         ]
         text = f"{n} of {len(lights)} tiles are dead: " + "; ".join(told)
-        return Check(name, "fail", text, float(n), "tiles", 0, NOTHING + ": the tile was recorded without light")
-    return Check(name, "pass", f"all {len(lights)} tiles show something", 0.0, "tiles without", 0)
+        return Check(
+            name,
+            "fail",
+            text,
+            value=float(n),
+            unit="tiles",
+            limit=0,
+            helps=NOTHING + ": the tile was recorded without light",
+        )
+    return Check(name, "pass", f"all {len(lights)} tiles show something", value=0.0, unit="tiles without", limit=0)
 
 
 def saturated(lights: Mapping[str, TileLight | None]) -> Check:
@@ -69,11 +77,20 @@ def saturated(lights: Mapping[str, TileLight | None]) -> Check:
     worst = max(share, key=lambda tile: share[tile])
     most, full = share[worst], known[worst].full_scale
     if most <= SATURATED:
-        return Check(name, "pass", f"at most {most:.2g} % of a tile's pixels are saturated", most, "%", SATURATED)
+        return Check(
+            name,
+            "pass",
+            f"at most {most:.2g} % of a tile's pixels are saturated",
+            value=most,
+            unit="%",
+            limit=SATURATED,
+        )
     n = sum(v > SATURATED for v in share.values())
     text = f"{n} of {len(share)} tiles are saturated, {worst} in {most:.2g} % of its pixels (at {full:g} counts)"
     state: State = "fail" if most > MUCH_SATURATED else "warn"
-    return Check(name, state, text, most, "%", SATURATED, NOTHING + ": record with less light or exposure")
+    return Check(
+        name, state, text, value=most, unit="%", limit=SATURATED, helps=NOTHING + ": record with less light or exposure"
+    )
 
 
 def frames(lost: Mapping[str, int], counts: Mapping[str, int], said: Mapping[str, int]) -> Check:
@@ -89,11 +106,19 @@ def frames(lost: Mapping[str, int], counts: Mapping[str, int], said: Mapping[str
         named = listed([f"{tile}: {count}" for tile, count in lacks.items() if count], _NAMED)
         text = f"{n_lost:,} of {n:,} frames are missing or cannot be read ({percent:.2g} %; {named})"
         helps = NOTHING + ": dropped frames are lost; the volume is empty there unless another tile covers it"
-        return Check(name, "warn", text, percent, "%", 0, helps)
+        return Check(name, "warn", text, value=percent, unit="%", limit=0, helps=helps)
     if short:
         text = f"{listed(short, _NAMED)} have fewer frames than others: if the first ones are lost, they lie wrong in x"
-        return Check(name, "warn", text, float(len(short)), "tiles", 0, "bring the files back, then `restart`")
-    return Check(name, "pass", f"all {n:,} frames are there", 0.0, "frames missing", 0)
+        return Check(
+            name,
+            "warn",
+            text,
+            value=float(len(short)),
+            unit="tiles",
+            limit=0,
+            helps="bring the files back, then `restart`",
+        )
+    return Check(name, "pass", f"all {n:,} frames are there", value=0.0, unit="frames missing", limit=0)
 
 
 def brightness(ratios: Mapping[tuple[str, str], float]) -> Check:
@@ -105,8 +130,16 @@ def brightness(ratios: Mapping[tuple[str, str], float]) -> Check:
     worst = max(off, key=lambda pair: off[pair])
     text = f"neighbours differ by up to {off[worst]:.0f} % where they show the same ({worst[0]} - {worst[1]})"
     if off[worst] > UNEVEN_PERCENT:
-        return Check(name, "warn", text, off[worst], "%", UNEVEN_PERCENT, "`is_estimated`, along y; a better `flat`")
-    return Check(name, "pass", text, off[worst], "%", UNEVEN_PERCENT)
+        return Check(
+            name,
+            "warn",
+            text,
+            value=off[worst],
+            unit="%",
+            limit=UNEVEN_PERCENT,
+            helps="`is_estimated`, along y; a better `flat`",
+        )
+    return Check(name, "pass", text, value=off[worst], unit="%", limit=UNEVEN_PERCENT)
 
 
 def seams(found: Sequence[Seam]) -> Check:
@@ -121,7 +154,15 @@ def seams(found: Sequence[Seam]) -> Check:
         f"{worst.fixed} - {worst.moving}, steps of the tissue beside it reach {worst.most_percent:.1f} %"
     )
     state: State = "warn" if seen else "pass"
-    return Check(name, state, text, worst.step_percent, "%", STEP_PERCENT, "`is_estimated`, `flat`" if seen else "")
+    return Check(
+        name,
+        state,
+        text,
+        value=worst.step_percent,
+        unit="%",
+        limit=STEP_PERCENT,
+        helps="`is_estimated`, `flat`" if seen else "",
+    )
 
 
 def is_step(seam: Seam) -> bool:
@@ -148,8 +189,8 @@ def stripes(sheets: Sequence[Sheet], record: Mapping[str, Any] | None, method: s
     text = f"{left:.1f} % of the light {where} run along the sheet{was}; the tissue has {across or 0:.1f} % across it"
     is_reduced = method != "none" and before is not None and left < REDUCED * before
     if left <= (2 if is_reduced else 1) * limit:
-        return Check(name, "pass", text, left, "%", limit)
-    return Check(name, "warn", text, left, "%", limit, _against_stripes(record, method))
+        return Check(name, "pass", text, value=left, unit="%", limit=limit)
+    return Check(name, "warn", text, value=left, unit="%", limit=limit, helps=_against_stripes(record, method))
 
 
 def _against_stripes(record: Mapping[str, Any] | None, method: str) -> str:
@@ -177,7 +218,15 @@ def harm(record: Mapping[str, Any] | None) -> list[Check]:
         value, limit = (kept, LEAST_KEPT) if kept is not None else (coarse, MOST_COARSE)
         helps = "lower `strengths`, fewer `level`, or `method` none" if is_bad else ""
         checks.append(
-            Check("harm of destriping", "warn" if is_bad else "pass", cells + tissue, value, "%", limit, helps)
+            Check(
+                "harm of destriping",
+                "warn" if is_bad else "pass",
+                cells + tissue,
+                value=value,
+                unit="%",
+                limit=limit,
+                helps=helps,
+            )
         )
     angle = measures.get("direction_deg")
     if angle is not None:
@@ -186,7 +235,15 @@ def harm(record: Mapping[str, Any] | None) -> list[Check]:
         helps = "`rotate_90`" if abs(angle) > 45 else NOTHING + ": turn the camera"
         state: State = "warn" if is_off else "pass"
         checks.append(
-            Check("direction of stripes", state, text, angle, "degrees", MOST_OFF_ROWS_DEG, helps if is_off else "")
+            Check(
+                "direction of stripes",
+                state,
+                text,
+                value=angle,
+                unit="degrees",
+                limit=MOST_OFF_ROWS_DEG,
+                helps=helps if is_off else "",
+            )
         )
     return checks
 
@@ -208,7 +265,13 @@ def flat(record: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> Che
     text = f"{model}: it surely misses {sure:.1f} % of the light{seen}"
     state: State = "warn" if sure > FLAT_PERCENT else "pass"
     return Check(
-        name, state, text, sure, "%", FLAT_PERCENT, "`flat`, `n_frames`, `background`" if sure > FLAT_PERCENT else ""
+        name,
+        state,
+        text,
+        value=sure,
+        unit="%",
+        limit=FLAT_PERCENT,
+        helps="`flat`, `n_frames`, `background`" if sure > FLAT_PERCENT else "",
     )
 
 
@@ -226,7 +289,9 @@ def coverage(share: tuple[float, float] | None, missing: int, empty_percent: flo
         text += f"; {empty:.1f} % of what they cover is 0 in the volume"
     is_bad = gap > GAP_PERCENT or missing or empty > GAP_PERCENT
     helps = NOTHING + ": frames or tiles are not there" if is_bad else ""
-    return Check(name, "warn" if is_bad else "pass", text, max(gap, empty), "%", GAP_PERCENT, helps)
+    return Check(
+        name, "warn" if is_bad else "pass", text, value=max(gap, empty), unit="%", limit=GAP_PERCENT, helps=helps
+    )
 
 
 def run(record: Mapping[str, Any], changed: Sequence[str]) -> list[Check]:
@@ -240,11 +305,22 @@ def run(record: Mapping[str, Any], changed: Sequence[str]) -> list[Check]:
         )
     else:
         n = len(record.get("warnings") or ())
-        first = Check("run", "pass", f"finished, with {n} warnings", float(n), "warnings")
+        first = Check("run", "pass", f"finished, with {n} warnings", value=float(n), unit="warnings")
     if not changed:
         return [first, Check("inputs", "pass", "the files are as they were read")]
     text = f"{len(changed)} inputs changed: {changed[0]}"
-    return [first, Check("inputs", "warn", text, float(len(changed)), "files", 0, "`pipeline` again, with `overwrite`")]
+    return [
+        first,
+        Check(
+            "inputs",
+            "warn",
+            text,
+            value=float(len(changed)),
+            unit="files",
+            limit=0,
+            helps="`pipeline` again, with `overwrite`",
+        ),
+    ]
 
 
 def files(problem: str, n_files: int, n_levels: int) -> Check:
@@ -252,7 +328,9 @@ def files(problem: str, n_files: int, n_levels: int) -> Check:
     name = "files"
     if problem:
         return Check(name, "fail", problem, helps="copy the volume again; verify reads all of it")
-    return Check(name, "pass", f"all {n_files:,} files of {n_levels} levels are there", float(n_files), "files")
+    return Check(
+        name, "pass", f"all {n_files:,} files of {n_levels} levels are there", value=float(n_files), unit="files"
+    )
 
 
 def shares_of(light: Mapping[tuple[str, str], tuple[float, float]], floor: float) -> dict[str, list[float]]:
