@@ -71,8 +71,21 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
                 others[takes_given[0]] = Given(path[-1] for path in stated)
             function(_on_device(options, found, progress), progress, **others)
 
+    parameters = _parameters(found, extra, flags)
+    # typer reads these to learn what the command takes.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = _unwrapped(inspect.cleandoc(function.__doc__ or ""))
+    command.options_type, command.without = kind, without  # type: ignore[attr-defined]
+    return command
+
+
+def _parameters(
+    found: Sequence[Leaf], extra: Sequence[inspect.Parameter], flags: Mapping[str, str]
+) -> list[inspect.Parameter]:
+    """What typer is told that a command takes: its options, its other parameters, and those that every command has."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
+    return [
         inspect.Parameter("context", keyword, annotation=typer.Context),
         *(_parameter(leaf, flags) for leaf in found),
         *(parameter.replace(kind=keyword) for parameter in extra),
@@ -80,12 +93,6 @@ def command_of(function: Callable[..., None] | None = None, *, without: tuple[st
         inspect.Parameter("log_level", keyword, default="INFO", annotation=LogLevel),
         inspect.Parameter("quiet", keyword, default=False, annotation=_QUIET),
     ]
-    # typer reads these to learn what the command takes.
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    command.__doc__ = _unwrapped(inspect.cleandoc(function.__doc__ or ""))
-    command.options_type, command.without = kind, without  # type: ignore[attr-defined]
-    return command
 
 
 def _unwrapped(text: str) -> str:
