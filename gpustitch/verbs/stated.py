@@ -25,9 +25,12 @@ def type_stated(dtype: Any) -> np.dtype[Any]:
         If NumPy takes ``dtype`` for no type.
     """
     try:
-        return np.dtype(dtype)
+        found: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)
     except (TypeError, ValueError):
-        raise ParameterError(f"`dtype` must be a type of numbers, such as 'uint16', not {dtype!r:.60}") from None
+        found = None
+    if found is None:
+        raise ParameterError(f"`dtype` must be a type of numbers, such as 'uint16', not {dtype!r:.60}")
+    return found
 
 
 def matrix_stated(affine_lps_mm: npt.ArrayLike | None) -> Floats | None:

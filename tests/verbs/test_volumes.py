@@ -105,7 +105,7 @@ def test_a_stated_matrix_comes_back_and_contradicts_no_spacing(name, seed, tmp_p
         gs.write(tmp_path / f"other_{name}", texture((4, 5, 6)), sizes_um[::-1], affine_lps_mm=matrix)
 
 
-@pytest.mark.parametrize("dtype", [1e9, "no type", None.__class__, (1, 2), 1j, {}])
+@pytest.mark.parametrize("dtype", [1e9, "no type", None, (1, 2), 1j, ["a"]])
 def test_what_is_no_type_of_voxels_is_refused(dtype, tmp_path):
-    with pytest.raises((ParameterError, TypeError), match="type"):
+    with pytest.raises(ParameterError, match="`dtype` must be a type"):
         gs.open_output(tmp_path / "v.zarr", (4, 5, 6), dtype, (1, 1, 1))
