@@ -99,8 +99,15 @@ def check_value(name: str, value: Any, hint: Any) -> None:
 
 
 def _check_several(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    """Raise ParameterError where numbers are asked for and there is a text, no list, or one with a text in it."""
+    """Raise ParameterError where numbers are asked for and there is a text, no list, or one with a text in it.
+
+    A text in place of several texts is refused, too.
+    """
     if not {*kinds} <= {int, float, Ellipsis}:
+        if str in kinds and isinstance(value, str | bytes):  # its letters would be taken for texts
+            raise ParameterError(
+                f"`{name}` must be a list or tuple of texts, such as [{value!r:.60}], not {value!r:.60}"
+            )
         return
     parts = None if isinstance(value, str | bytes | dict) or not hasattr(value, "__iter__") else list(value)
     if parts is None or not all(map(is_number, parts)) or (Ellipsis not in kinds and len(parts) != len(kinds)):
