@@ -134,3 +134,51 @@ def test_docs_commands_of_the_quick_start_succeed_in_order(tmp_path, monkeypatch
     assert {path.name for path in (tmp_path / "out-488").iterdir()} >= {"volume", "align.json", "run.json", "run.log"}
     assert "whole, as written" in verified.lower()
     assert made
+
+
+# The long options of the programs that are replaced, by the command that takes their place: spimstitch, and pystripe.
+REPLACED = {
+    "dcimg2tif": """
+        --compression --flip-ud --input --n-workers --output-pattern --rotate-90 --start --stop
+    """,
+    "dcimg2jp2": """
+        --input --n-workers --output-pattern --psnr
+    """,
+    "dcimg2oblique": """
+        --artifact-length --background-window-size --chunk-size --chunks --crossover --dark
+        --decomposition-levels --destripe-method --flat --flip-ud --input --jp2k --levels
+        --lightsheet-vs-background --magnification --magnification-plane-center --n-workers --n-writers --ngff
+        --output --percentile --rotate-90 --sigma1 --sigma2 --start --stop --threshold --wavelet --x-step-size
+        --y-voxel-size
+    """,
+    "stack2oblique": """
+        --input --levels --log-level --n-workers --n-writers --ngff --output --x-step-size --y-voxel-size
+    """,
+    "oblique2stitched": """
+        --alignment --chunk-size --compute-y-illum-corr --input --levels --log-level --min-y-illum-corr-coef
+        --min-y-illum-mean --n-workers --n-writers --n-y-illum-patches --ngff --output --output-offset
+        --output-size --silent --x-step-size --y-illum-corr --y-voxel-size --z-offset
+    """,
+    "oblique-illum-corr": """
+        --background --flip-ud --intermediate-output --min-samples --n-bins --n-frames --output --percentile
+        --rotate-90 --values-per-bin
+    """,
+    "oblique-align": """
+        --align-xz --blob-detection-window-size --border-size --channel --imaris --input --is-oblique --level
+        --min-correlation --n-cores --negative-y --ngff --output --pattern --report --sample-count --sigma
+        --terastitcher-xml --voxel-size --window-size --x-step-size
+    """,
+    "destripe": """
+        --artifact-length --background-window-size --bypass --chunks --compression --crossover --dark
+        --dont-convert-16bit --flat --input --level --lightsheet --lightsheet-vs-background --output
+        --percentile --rotate --sigma1 --sigma2 --threshold --wavelet --workers --zstep
+    """,
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_docs_commands_take_the_options_of_programs_they_replace_or_say_which_not(name):
+    page = PAGES["docs/migration.md"].read_text("utf-8")
+    told = set(re.findall(r"--[a-z][\w-]*", " ".join(re.findall(r"^\| ([^|]+)\|", page, flags=re.MULTILINE))))
+    options = set(REPLACED[name].split())
+    assert len(options) > 3 and not options - FLAGS[name] - told

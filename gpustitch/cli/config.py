@@ -79,9 +79,11 @@ def sections(context: typer.Context, names: Sequence[str] | None) -> dict[str, t
 
 def _taken(path: Path, stated: Mapping[str, Any], context: typer.Context) -> Iterator[tuple[Any, Any]]:
     """Parameters of the command and their values, as typed; ParameterError for what is none."""
-    known = {key: parameter for parameter in context.command.params for key in _keys(parameter)}
+    known = {
+        key: parameter for parameter in context.command.params if parameter.name != "config" for key in _keys(parameter)
+    }
     for key, value in stated.items():
-        if key not in known or known[key].name == "config":
+        if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ParameterError(f"{path} has `{key}`, which is no option of {context.info_name}{hint}", parameter=key)
@@ -122,6 +124,9 @@ def _as_typed(path: Path, key: str, value: Any, parameter: Any) -> Any:
     if "" in (value if isinstance(value, list) else [value]):
         raise ParameterError(f"{path}: `{key}` is empty; leave out the line for its default", parameter=key)
     several = parameter.multiple or parameter.nargs == -1
+    if "" in (value if isinstance(value, list) else [value]):
+        # A path of no characters is the working folder.
+        raise ParameterError(f"{path}: `{key}` is empty; leave it out for the default", parameter=key)
     if isinstance(value, list):
         return [str(one) for one in value] if several else ",".join(map(str, value))
     return [str(value)] if several else str(value)

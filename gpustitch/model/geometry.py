@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.box import ZYX, Box
+from gpustitch.model.numbers import check_numbers, check_whole
 
 # A frame position this close to a whole frame counts as that frame: x - shear * z of a large scan is not exact.
 WHOLE_FRAME = 1e-9
@@ -118,6 +119,7 @@ class Spacing:
     x_um: float
 
     def __post_init__(self) -> None:
+        check_numbers(z_um=self.z_um, y_um=self.y_um, x_um=self.x_um)
         if not all(math.isfinite(v) and v > 0 for v in self.zyx_um):
             raise ParameterError(f"voxel spacing must be positive, not {self.zyx_um} um (z, y, x)")
 
@@ -139,7 +141,10 @@ class Spacing:
 
 def _checked_absent(absent: Iterable[int], n_frames: int) -> tuple[int, ...]:
     """The numbers of absent frames, sorted, each once; ParameterError if one is no frame."""
-    numbers = tuple(sorted({operator.index(number) for number in absent}))
+    try:
+        numbers = tuple(sorted({operator.index(number) for number in absent}))
+    except TypeError:
+        raise ParameterError(f"`absent` must be numbers of frames, not {absent!r:.60}") from None
     if numbers and not 0 <= numbers[0] <= numbers[-1] < n_frames:
         raise ParameterError(
             f"`absent` names the frames {numbers[0]} to {numbers[-1]}, but there are frames 0 to {n_frames - 1}"
@@ -253,6 +258,8 @@ class ObliqueScan:
     absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_whole(n_frames=self.n_frames, n_rows=self.n_rows, n_columns=self.n_columns)
+        check_numbers(pixel_um=self.pixel_um, step_um=self.step_um, angle_deg=self.angle_deg)
         if min(self.n_frames, self.n_rows, self.n_columns) < 1:
             raise ParameterError(
                 f"a scan needs at least one frame, row and column, not "

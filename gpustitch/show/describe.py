@@ -200,7 +200,8 @@ def _frames(path: Path) -> Iterator[str]:
         stacks = stacks_at(path)
     except InputMissingError:
         raise ParameterError(
-            f"{path} holds nothing that gpustitch reads: no tiles ({raw_places()}), no {plane_sources()}"
+            f"{path} holds nothing that `info` looks at: no tiles ({raw_places()}), no {plane_sources()}; of DICOM "
+            "and other series of slices `gpustitch spacing` says what is there"
         ) from None
     if len(stacks) > 1:
         yield from _several(path, stacks)

@@ -13,6 +13,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 from gpustitch.errors import ParameterError
+from gpustitch.model.numbers import is_number
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,9 +78,9 @@ def fields_of(place: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
 def check_value(name: str, value: Any, hint: Any) -> None:
     """Raise ParameterError if the annotation asks for numbers, or yes or no, and the value is something else."""
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None or Any in kinds:
-        return
     numbers = _NUMBERS.intersection(kinds)
+    if Any in kinds or (value is None and (type(None) in kinds or not numbers)):
+        return
     others = [kind for kind in kinds if kind is not type(None) and kind not in _NUMBERS]
     if not numbers:
         if others and all(get_origin(kind) is tuple for kind in others):
@@ -91,30 +92,27 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     if not isinstance(value, str | bytes) and any(get_origin(kind) is not Literal for kind in others):
         return  # it may be one of the others, such as a tuple
     is_switch = numbers == {bool}
-    if not (_is_yes_or_no(value) if is_switch else _is_number(value)):
+    if not (_is_yes_or_no(value) if is_switch else is_number(value)):
         wanted = "True or False" if is_switch else "a number"
         either = "".join(f", or {word!r}" for word in words)
         raise ParameterError(f"`{name}` must be {wanted}{either}, not {value!r:.60}")
 
 
 def _check_several(name: str, value: Any, kinds: tuple[Any, ...]) -> None:
-    """Raise ParameterError where numbers are asked for and there is a text, no list, or one with a text in it."""
+    """Raise ParameterError where numbers are asked for and there is a text, no list, or one with a text in it.
+
+    A text in place of several texts is refused, too.
+    """
     if not {*kinds} <= {int, float, Ellipsis}:
+        if str in kinds and isinstance(value, str | bytes):  # its letters would be taken for texts
+            raise ParameterError(
+                f"`{name}` must be a list or tuple of texts, such as [{value!r:.60}], not {value!r:.60}"
+            )
         return
     parts = None if isinstance(value, str | bytes | dict) or not hasattr(value, "__iter__") else list(value)
-    if parts is None or not all(map(_is_number, parts)) or (Ellipsis not in kinds and len(parts) != len(kinds)):
+    if parts is None or not all(map(is_number, parts)) or (Ellipsis not in kinds and len(parts) != len(kinds)):
         n = "" if Ellipsis in kinds else f"{len(kinds)} "
         raise ParameterError(f"`{name}` must be {n}numbers, not {value!r:.60}")
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str | bytes | bytearray):
-        return False
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _is_yes_or_no(value: Any) -> bool:

@@ -17,6 +17,7 @@ from gpustitch.io.write.losses import lost_text, not_held
 from gpustitch.model import ZYX
 from gpustitch.ops import pyramid
 from gpustitch.verbs.sources import array_of, device_of, spacing_given, volume_of
+from gpustitch.verbs.stated import matrix_stated, type_stated
 from gpustitch.verbs.told import tell
 from gpustitch.verbs.typed import as_numpy_does, typed
 
@@ -96,7 +97,8 @@ def open_output(path: str | Path, shape: ZYX, dtype: Any, spacing_um: Triple, **
     <LazyVolume 40 x 50 x 60 uint16, voxels of 2 x 1 x 1 um>
     """
     given = {"downsample": pyramid.signed_too(pyramid.downsample), **how}
-    return write_opening.open_output(path, shape, dtype, spacing_given(spacing_um), **given)
+    given["affine_lps_mm"] = matrix_stated(given.get("affine_lps_mm"))
+    return write_opening.open_output(path, shape, type_stated(dtype), spacing_given(spacing_um), **given)
 
 
 @typed(write_opening.open_output, Writing)
@@ -143,9 +145,11 @@ def write(path: str | Path, volume: Any, spacing_um: Triple | None = None, **how
     given = {"downsample": pyramid.signed_too(hosted(pyramid.downsample, device)), **how}
     if source.affine_lps_mm is not None and "origin_um" not in how:
         given.setdefault("affine_lps_mm", source.affine_lps_mm)
-        _check_same_size(spacing_um, given["affine_lps_mm"])
     elif any(source.origin_um) and "affine_lps_mm" not in how:
         given.setdefault("origin_um", source.origin_um)
+    given["affine_lps_mm"] = matrix_stated(given.get("affine_lps_mm"))
+    if given["affine_lps_mm"] is not None:
+        _check_same_size(spacing_um, given["affine_lps_mm"])
     spacing = source.spacing_um if spacing_um is None else spacing_um
     _tell_losses(Path(path), source.dtype, given)
     with open_output(path, source.shape, source.dtype, spacing, **given) as output:

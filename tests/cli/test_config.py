@@ -174,3 +174,17 @@ def test_every_command_takes_a_file(name, tmp_path):
     path = written(tmp_path, "no-such-option = 1\n")
     result = CliRunner().invoke(app, [name, "--config", path])
     assert result.exit_code == ParameterError.exit_code and "no option of" in result.output
+
+
+@pytest.mark.parametrize("key", ["place", "name", "size", "count", "shape", "most", "mode"])
+@pytest.mark.parametrize("value", ['""', '[""]', '["a", ""]'])
+def test_an_empty_word_is_refused_as_on_the_command_line(key, value, tmp_path):
+    """A path of no characters would be the working folder."""
+    code, seen, said = called(["here", "--config", written(tmp_path, f"{key} = {value}")])
+    assert code == ParameterError.exit_code and not seen
+    assert "is empty" in said and key in said.lower()
+
+
+def test_a_file_is_not_told_to_name_another_file(tmp_path):
+    code, _, said = called(["here", "--config", written(tmp_path, 'config = "other.toml"')])
+    assert code == ParameterError.exit_code and "no option" in said and "did you mean config" not in said

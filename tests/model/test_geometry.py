@@ -120,7 +120,7 @@ def test_absent_frames_are_sorted_and_checked():
     assert scan.shape == replace(scan, absent=()).shape
     with pytest.raises(ParameterError, match="frames 0 to 4"):
         ObliqueScan(5, 2, 2, 1.8, 1.28, absent=(5,))
-    with pytest.raises(TypeError):
+    with pytest.raises(ParameterError):
         ObliqueScan(5, 2, 2, 1.8, 1.28, absent=(1.5,))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from gpustitch.errors import ParameterError
+from gpustitch.errors import InputMissingError, ParameterError
 from gpustitch.io.atomic import atomic_file
 from gpustitch.io.images.reading import reading as reading
 from gpustitch.io.images.tiff_pages import TiffPlanes
@@ -40,6 +40,8 @@ def read_image(path: str | Path) -> npt.NDArray[Any]:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
+        if not path.exists():  # a mistyped name; another suffix would not help
+            raise InputMissingError(f"there is no file {path}")
         raise ParameterError(f"{path}: images are read from {', '.join(IMAGE_SUFFIXES)} files")
     with reading(path, "an image"):
         if suffix in TIFF_SUFFIXES:

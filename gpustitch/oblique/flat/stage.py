@@ -371,11 +371,11 @@ def _fair_rows(rows: int, n_workers: int) -> int:
 def _check_outputs(options: IlluminationOptions) -> None:
     outputs: dict[str, Path | None] = {"output": options.output, "intermediate_output": options.intermediate_output}
     if options.auto:
-        outputs |= {"residual": options.residual_output, "record": options.record_output}
+        outputs |= {"residual_output": options.residual_output, "record_output": options.record_output}
     given = {name: path for name, path in outputs.items() if path is not None}
     for name, path in given.items():
-        if name != "record" and path.suffix.lower() not in TIFF_SUFFIXES:
-            raise ParameterError(f"{path} will be a TIFF file; its name should end in .tif or .tiff")
+        if name != "record_output" and path.suffix.lower() not in TIFF_SUFFIXES:
+            raise ParameterError(f"`{name}` {path} will be a TIFF file; its name should end in .tif or .tiff")
         check_file_output(path, overwrite=options.overwrite)
         check_apart(path, _files(options))
     places: dict[Path, str] = {}

@@ -22,7 +22,7 @@ from gpustitch.model import Mosaic, Spacing, TilePath, UmXYZ
 from gpustitch.model.arrays import Floats32, PxZYX
 from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.mosaic.placing import place_opened, stage_origins
-from gpustitch.oblique.report import judge, judge_light
+from gpustitch.oblique.report import judge, judge_distances, judge_light
 from gpustitch.oblique.report.check import SCHEMA, Check, State, summary, verdict
 from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels, open_raw, read_output
 from gpustitch.oblique.report.gather import Measured, measure
@@ -234,6 +234,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     checks.append(judge.in_volume(found.in_volume, len(output.places)))
     if len(output.places) > 1:
         checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
+        checks += judge_distances.distances(found.placing, spacing, stated, found.stage_px)
     shares = judge_light.shares_of(found.overlap_light, found.noise)
     checks += [judge_light.dead(found.lights, shares), judge_light.saturated(found.lights)]
     if len(output.places) > 1:

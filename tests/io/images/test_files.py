@@ -99,8 +99,13 @@ def test_damaged_and_missing_images_are_named(tmp_path, name):
 
 
 def test_other_formats_and_levels_are_refused(tmp_path):
-    with pytest.raises(ParameterError, match="bmp"):
-        read_image(tmp_path / "a.bmp")
+    for name in ("a.bmp", "a", "1e9", "a.npy"):
+        with pytest.raises(InputMissingError, match=f"no file .*{name}"):  # another suffix would not help
+            read_image(tmp_path / name)
+        (tmp_path / name).write_bytes(b"BM")
+        with pytest.raises(ParameterError, match=f"{name}: images are read from"):
+            read_image(tmp_path / name)
+        (tmp_path / name).unlink()
     for level in (-1, 10):
         with pytest.raises(ParameterError, match="`compression`"):
             write_tiff(tmp_path / "a.tif", np.zeros((2, 2), np.uint8), compression=level)

@@ -227,7 +227,7 @@ def test_outputs_are_checked_first(options, tmp_path):
         plan(replace(options, paths=("missing.dcimg",)))
     with pytest.raises(ParameterError, match="both"):
         plan(replace(options, overwrite=True, intermediate_output=options.output))
-    with pytest.raises(ParameterError, match=r"flat\.png will be a TIFF"):
+    with pytest.raises(ParameterError, match=r"`output` .*flat\.png will be a TIFF"):
         plan(replace(options, output=options.output.with_name("flat.png")))
     with pytest.raises(InputMissingError, match=r"missing\.dcimg"):
         plan(replace(options, paths=("missing.dcimg",), overwrite=True))

@@ -1,0 +1,90 @@
+"""Whether tiles side by side lie as far apart as the stage says: the step of the stage and the sheet's angle."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gpustitch.model import Spacing
+from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.report.check import Check
+from gpustitch.oblique.report.judge import STATED_PERCENT, WRONG_PX, Stated, is_off
+from gpustitch.oblique.report.placement import Placing, Remeasured
+
+# Standard deviation of a stage's error, um, where none is stated; the alignment expects the same.
+_STAGE_UM = 5.0
+# So many standard errors from the stage's distances, a scale is wrong. A stage that drifts explains less.
+_SIGMAS = 3.0
+# What is in question along each axis. The links between rows tell the y voxel size.
+_AXES = {2: "x step", 0: "z distance"}
+
+
+def distances(placing: Placing, spacing: Spacing, stated: Stated, stage_px: Mapping[str, PxZYX]) -> list[Check]:
+    """A check for x and z each, where tiles lie side by side along them.
+
+    A wrong step or angle moves all neighbours alike, so that none of them stands out.
+
+    Parameters
+    ----------
+    placing
+        The overlaps, compared anew.
+    spacing
+        Voxels of the volume.
+    stated
+        What the run states.
+    stage_px
+        The stage's position of each tile (z, y, x), voxels.
+    """
+    if stated.is_given:
+        return []
+    seen = [k for k in placing.links if k.off_px is not None and {k.fixed, k.moving} <= set(stage_px)]
+    right = [link for link in seen if not is_off(link, WRONG_PX)]
+    checks = []
+    for axis in _AXES:
+        along = [link for link in right if _axis_of(link, spacing) == axis]
+        if along:
+            checks.append(_of_axis(axis, along, spacing, stated, stage_px))
+    return checks
+
+
+def _axis_of(link: Remeasured, spacing: Spacing) -> int:
+    """The axis (z, y, x) along which the stage has two tiles side by side."""
+    return int(np.argmax(np.abs(np.multiply(link.stage_px, spacing.zyx_um))))
+
+
+def _of_axis(
+    axis: int, links: Sequence[Remeasured], spacing: Spacing, stated: Stated, stage_px: Mapping[str, PxZYX]
+) -> Check:
+    """What the links along an axis say of its scale: by least squares through nothing."""
+    name, um = _AXES[axis], spacing.zyx_um[axis]
+    told = np.array([link.stage_px[axis] for link in links]) * um
+    off = np.array([link.off_px[axis] if link.off_px else 0.0 for link in links]) * um
+    there = np.array([link.placed_px[axis] for link in links]) * um - off
+    scale = float(told @ there / (told @ told))
+    stage_um = float(stated.parameters.get("stage_repeatability_um") or _STAGE_UM)
+    sigma = _standard_error(axis, links, told, stage_um, stage_px)
+    percent, doubt = 100 * (scale - 1), max(STATED_PERCENT, 100 * _SIGMAS * sigma)
+    farther = "farther apart" if percent > 0 else "nearer together"
+    text = (
+        f"tiles side by side along {'zyx'[axis]} lie {abs(percent):.1f} % {farther} than the stage says"
+        f" (+- {196 * sigma:.2g} %, 95 %)"
+    )
+    if abs(percent) <= doubt:
+        return Check(name, "pass", text, percent, "%", doubt)
+    text += f": {um:.4g} um was used, {um / scale:.4g} um would fit"
+    helps = f"`x_step_um` {um / scale:.4g}" if axis == 2 else "`angle_deg`, `y_voxel_um`"
+    return Check(name, "warn", f"{text}; or the stage's own scale is off", percent, "%", doubt, helps)
+
+
+def _standard_error(
+    axis: int, links: Sequence[Remeasured], told: np.ndarray, stage_um: float, stage_px: Mapping[str, PxZYX]
+) -> float:
+    """Standard error of the scale if each place of the stage along the axis errs, for all tiles there alike."""
+    weights: Counter[int] = Counter()
+    for link, distance in zip(links, told.tolist(), strict=True):
+        weights[round(stage_px[link.moving][axis])] += distance
+        weights[round(stage_px[link.fixed][axis])] -= distance
+    return stage_um * math.hypot(*weights.values()) / float(told @ told)

@@ -1,0 +1,85 @@
+"""A wrong step or angle, which moves all neighbours alike, is told from a stage that errs."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpustitch.model import Spacing
+from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.mosaic.file import Alignment
+from gpustitch.oblique.report.check import Check
+from gpustitch.oblique.report.judge import Stated
+from gpustitch.oblique.report.judge_distances import distances
+from gpustitch.oblique.report.placement import Placing, Remeasured
+
+SPACING = Spacing(1.27, 1.8, 1.28)
+NAMES = {2: "x step", 1: "y", 0: "z distance"}
+
+
+def judged(
+    axis: int, scale: float, *, apart_um: float = 1500.0, seed: int = 0, shared: bool = False, error_um: float = 4.0,
+    n: int = 4, **parameters: float,
+) -> list[Check]:  # fmt: skip
+    """Checks of n x n tiles in the plane of y and ``axis``, or of x; pictures fit at ``scale`` times the stage's."""
+    rng, across = np.random.default_rng(seed), 1 if axis != 1 else 2
+    shape = (n, n, 3)
+    error = rng.normal(0, error_um, (n, 1, 3) if shared else shape) * np.ones(shape)
+    at = {}
+    for i, k in itertools.product(range(n), range(n)):
+        stage = np.zeros(3)
+        stage[axis], stage[across] = i * apart_um, k * 800.0
+        true = stage + error[i, k]
+        true[axis] *= scale
+        at[f"{i}_{k}"] = stage / SPACING.zyx_um, true / SPACING.zyx_um
+    links = []
+    for (a, (told, there)), (b, (told_b, there_b)) in itertools.combinations(at.items(), 2):
+        if abs(int(a[0]) - int(b[0])) + abs(int(a[2]) - int(b[2])) == 1:
+            off = rng.normal(0, 0.1, 3)
+            links.append(Remeasured(a, b, px(there_b - there + off), px(told_b - told), px(off), (0.1, 0.1, 0.1)))
+    told_px = {name: px(told) for name, (told, _) in at.items()}
+    return distances(Placing(tuple(links)), SPACING, Stated(parameters, None), told_px)
+
+
+def px(values: np.ndarray) -> PxZYX:
+    z, y, x = values.tolist()
+    return z, y, x
+
+
+@given(st.sampled_from([0, 2]), st.floats(0.03, 0.2), st.booleans(), st.booleans(), st.integers(0, 99))
+def test_a_wrong_step_or_angle_is_told_with_the_right_one(
+    axis: int, part: float, less: bool, shared: bool, seed: int
+) -> None:
+    scale = 1 - part if less else 1 + part
+    (check,) = judged(axis, scale, seed=seed, shared=shared)
+    assert check.name == NAMES[axis] and check.state == "warn", check
+    assert check.value == pytest.approx(100 * (scale - 1), abs=1.0)
+    assert ("nearer" if less else "farther") in check.reason
+    fits = float(check.reason.partition(" um was used, ")[2].partition(" um")[0])
+    assert fits == pytest.approx(SPACING.zyx_um[axis] / scale, rel=0.01)
+    assert (f"`x_step_um` {fits:.4g}" if axis == 2 else "`angle_deg`") in check.helps
+
+
+@given(st.sampled_from([0, 2]), st.floats(-0.005, 0.005), st.booleans(), st.integers(0, 99))
+def test_a_stage_that_errs_as_stages_do_is_no_wrong_step(axis: int, part: float, shared: bool, seed: int) -> None:
+    for apart_um in (100.0, 400.0, 1500.0):
+        assert [c.state for c in judged(axis, 1 + part, seed=seed, shared=shared, apart_um=apart_um)] == ["pass"]
+
+
+def test_tiles_near_each_other_tell_a_step_only_with_a_better_stage() -> None:
+    assert judged(2, 0.92, apart_um=90, n=2, error_um=0.3)[0].state == "pass"
+    assert judged(2, 0.92, apart_um=90, n=2, error_um=0.3, stage_repeatability_um=0.5)[0].state == "warn"
+
+
+def test_only_what_was_measured_along_x_or_z_is_judged() -> None:
+    assert [check.name for check in judged(1, 1.1)] == ["x step"]  # the rows along y tell the y voxel size
+    assert distances(Placing(()), SPACING, Stated({}, None), {}) == []
+    unseen = Remeasured("a", "b", (0, 0, 900), (0, 0, 1000), None, None, "it shows no structure")
+    places = {"a": (0.0, 0.0, 0.0), "b": (0.0, 0.0, 1000.0)}
+    assert distances(Placing((unseen,)), SPACING, Stated({}, None), places) == []
+    given_file = Stated({"align_file": "other.json"}, Alignment({}))
+    assert distances(Placing((unseen,)), SPACING, given_file, places) == []
