@@ -14,7 +14,8 @@ import numpy as np
 import gpustitch
 from gpustitch.array.stated import Shaped, statements
 from gpustitch.model import Box, Spacing
-from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.blob_lists import listed_blobs
+from gpustitch.oblique.align.blobs import ball, find_blobs
 from gpustitch.oblique.align.overlaps.climb import smooth_and_climb
 from gpustitch.oblique.align.overlaps.whole import Comparison
 from gpustitch.oblique.align.search import correlate_all_shifts
@@ -76,6 +77,14 @@ def smoothed(rng, dtype):
 
 def blobs(rng, dtype):
     return volume(rng, dtype), Spacing(1.3, 1.8, 1.3)
+
+
+def listed(rng, dtype, has_negative):
+    size, n = rng.integers(20, 40, 3), int(rng.integers(2, 6))
+    offsets = np.array(ball((1.5, 1.1, 1.5)))
+    weights = [[gaussian_weights(factor * s) for s in (1.5, 1.1, 1.5)] for factor in (1, 3)]
+    voxels, places = noise(rng, (n, int(np.prod(size))), dtype), np.array([size.tolist()] * n)
+    return voxels, places, offsets, *weights, 1e-5, 300, has_negative
 
 
 def correlated(rng):
@@ -189,6 +198,8 @@ CASES = {
     "correlate": Case(correlate_all_shifts, correlated, spectra),
     "blobs uint16": Case(find_blobs, partial(blobs, dtype=np.uint16), room_of_matrices),
     "blobs float32": Case(find_blobs, partial(blobs, dtype=np.float32), lambda v, _: 17 * v.size),
+    "listed blobs": Case(listed_blobs, partial(listed, dtype=np.uint16, has_negative=False)),
+    "listed blobs float32": Case(listed_blobs, partial(listed, dtype=np.float32, has_negative=True)),
     "walks": Case(smooth_and_climb, walks),
     "normalized flat": Case(normalized_flat, lambda rng: (frames(rng)[0],)),
     "inverse flat": Case(inverse_flat, lambda rng: (frames(rng, np.float32)[0],)),
