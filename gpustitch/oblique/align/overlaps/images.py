@@ -152,7 +152,8 @@ def smoothed_strips(
         return narrow, weights
     masks = (weights > COVERED).astype(xp.float32)
     for smoothed in (narrow, wide):
-        smoothed[:2] /= xp.maximum(smoothed[2:], LEAST_WEIGHT)
+        values = smoothed[:2]
+        values /= xp.maximum(smoothed[2:], LEAST_WEIGHT)
     return xp.where(masks > 0, narrow[:2] - wide[:2], xp.float32(0)), masks
 
 
@@ -178,7 +179,7 @@ def images_shared(
     less_levels(values, tables.sizes, masks, divisors, levelled)
     n = layout.padded
     spectra = [
-        fft.rfftn(xp.stack(_parts(levelled, masks, row, shape)), n, (1, 2, 3)).view(xp.float32)
+        xp.ascontiguousarray(fft.rfftn(xp.stack(_parts(levelled, masks, row, shape)), n, (1, 2, 3))).view(xp.float32)
         for row, shape in enumerate((layout.fixed, layout.moving))
     ]
     sums = xp.empty((0, 0), xp.float64) if layout.is_masked else _over_boxes(levelled, layout, tables)
