@@ -27,6 +27,7 @@ MATRIX = 4096
 SMALL = {
     "FRAMES": (40, 6, 8), "COUNTED": (5, 4, 20), "DESTRIPED": (2, 40, 44), "VOLUME": (4, 6, 10), "SHEET": (12, 9, 10),
     "WINDOWS": {21: 1, 51: 1}, "FUSED": (4, 6, 8), "PLANES": (5, 6, 7), "MAX_LAG": 3, "RENDERED": (6, 5, 7),
+    "BOXES": (2, 12), "STRIPS": 5, "REACH": 2,
 }  # fmt: skip
 # The command of this step.
 _OWN = "bench.gpu_check.begin", "bench.gpu_check.kernel_rates:kernel_rates"

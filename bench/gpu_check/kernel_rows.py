@@ -13,7 +13,10 @@ import numpy as np
 from gpustitch.array import Array, Device, to_device
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
+from gpustitch.oblique.align.blob_lists import listed_blobs
+from gpustitch.oblique.align.blobs import ball
 from gpustitch.oblique.align.overlaps.climb import RESULTS, climb
+from gpustitch.oblique.align.overlaps.images import Layout, images_shared
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet
@@ -42,6 +45,10 @@ FUSED = (128, 512, 512)
 SHEET = (64, 2048, 1024)
 PLANES, MAX_LAG = (160, 1024, 1024), 50
 RENDERED = (128, 1024, 1024)
+# Boxes in which points are sought, with what filters need around them, and their side; side of strips of an overlap,
+# and how far they are shifted on each axis.
+BOXES = (24, 80)
+STRIPS, REACH = 96, 16
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,38 @@ def smoothed(cupy: Any, device: Device, *, axis: int) -> Work:
     launch: Callable[[], Any] = partial(smooth_along, voxels, places, weights, out, axis)
     n_flops = 2 * weights.size * voxels.size
     return Work(f"smooth_along axis {axis}", launch, voxels.nbytes + out.nbytes, voxels.size, "voxel", n_flops)
+
+
+def points(cupy: Any, device: Device) -> Work:
+    """Boxes in which local maxima are listed: two Gaussians, judged and listed."""
+    n, side = BOXES
+    voxels = random_of(cupy, device, (n, side**3), "uint16")
+    places, offsets = to_device(np.array([[side] * 3] * n), device), to_device(np.array(ball([1.5, 1.1, 1.5])), device)
+    weights = [[to_device(gaussian_weights(k * s), device) for s in (1.5, 1.1, 1.5)] for k in (1, 3)]
+    launch: Callable[[], Any] = partial(
+        listed_blobs, voxels, places, offsets, weights[0], weights[1], 1e-5, 1024, False
+    )
+    n_flops = 2 * voxels.size * sum(w.size for of_one in weights for w in of_one)
+    return Work(
+        f"listed_blobs {n} boxes of {side}^3", launch, voxels.nbytes + 4 * voxels.size, voxels.size, "voxel", n_flops
+    )
+
+
+def compared(cupy: Any, device: Device, *, is_masked: bool) -> Work:
+    """Two strips at all shifts in reach, and four mirror images of one."""
+    layout = Layout((STRIPS,) * 3, (STRIPS,) * 3, (-REACH,) * 3, (REACH,) * 3, is_masked)
+    own = layout.tables([(), (0,), (1,), (2,), (0, 1, 2)])
+    tables, sizes = own._make(to_device(t, device) for t in own), to_device(own.sizes.astype(float), device)
+    values = random_of(cupy, device, (2, layout.room), "float32")
+    masks = cupy.ones((2 * is_masked, layout.room), "float32")
+    transformed = 4 * math.prod(layout.padded) * len(own.mirrors) * len(own.pairs)
+    return Work(
+        f"images_shared {STRIPS}^3, reach {REACH}{', masked' if is_masked else ''}",
+        partial(images_shared, values, masks, sizes, layout, tables, len(own.mirrors)),
+        values.nbytes + 2 * transformed,
+        math.prod(layout.counts) * len(own.mirrors),
+        "shift",
+    )
 
 
 def counted(cupy: Any, device: Device, *, what: str) -> Work:
@@ -262,6 +301,9 @@ ROWS: list[Row] = [
     partial(walking, side=51),
     partial(smoothed, axis=0),
     partial(smoothed, axis=2),
+    points,
+    partial(compared, is_masked=False),
+    partial(compared, is_masked=True),
     partial(counted, what="count_between"),
     partial(counted, what="percentile_bin"),
     partial(counted, what="histogram"),

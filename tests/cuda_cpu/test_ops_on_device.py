@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from gpustitch.array import choose_device
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.ascend import ascend, peak
+from gpustitch.oblique.align.blob_lists import blobs_of_boxes
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.oblique.align.overlaps.together import Placed, walked_together
 from gpustitch.oblique.align.search import correlate_all_shifts
@@ -108,6 +110,25 @@ def test_find_blobs(radius_um):
 @pytest.mark.parametrize("volume", [np.zeros((12, 12, 12), np.float32), noise((5, 20, 20))])
 def test_find_blobs_where_there_are_none(volume):
     check(find_blobs, volume, Spacing(1.0, 1.0, 1.0), launches=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.int16, np.float64])
+@pytest.mark.parametrize(("most", "memory"), [(None, None), (3, 400_000)])
+def test_blobs_of_boxes_are_those_of_each(dtype, most, memory, monkeypatch):
+    rng, spacing = np.random.default_rng(4), Spacing(1.3, 1.8, 1.3)
+    low = 0 if np.dtype(dtype).kind == "u" else -100
+    boxes = [rng.integers(low, 250, shape).astype(dtype) for shape in ((24, 21, 26), (30, 18, 22), (5, 20, 20))]
+    expected = [find_blobs(box, spacing) for box in boxes]
+    if most:
+        monkeypatch.setattr("gpustitch.oblique.align.blob_lists._MOST", most)
+    with shim.installed():
+        device = dataclasses.replace(choose_device("cuda"), memory_bytes=memory)
+        found = list(blobs_of_boxes(boxes, spacing, device))
+    assert len(found) == len(boxes) and min(len(p) for p, _ in found[:2]) > 5
+    for (positions, contrast), (their_positions, their_contrast) in zip(found, expected, strict=True):
+        assert (positions.dtype, contrast.dtype) == (np.int64, np.float32)
+        np.testing.assert_array_equal(positions, their_positions)
+        np.testing.assert_allclose(contrast, their_contrast, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.int16])

@@ -14,9 +14,10 @@ import numpy as np
 import gpustitch
 from gpustitch.array.stated import Shaped, statements
 from gpustitch.model import Box, Spacing
-from gpustitch.oblique.align.blobs import find_blobs
+from gpustitch.oblique.align.blob_lists import listed_blobs
+from gpustitch.oblique.align.blobs import ball, find_blobs
 from gpustitch.oblique.align.overlaps.climb import smooth_and_climb
-from gpustitch.oblique.align.overlaps.whole import Comparison
+from gpustitch.oblique.align.overlaps.images import Layout, images_shared, smoothed_strips
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction
@@ -78,6 +79,14 @@ def blobs(rng, dtype):
     return volume(rng, dtype), Spacing(1.3, 1.8, 1.3)
 
 
+def listed(rng, dtype, has_negative):
+    size, n = rng.integers(20, 40, 3), int(rng.integers(2, 6))
+    offsets = np.array(ball((1.5, 1.1, 1.5)))
+    weights = [[gaussian_weights(factor * s) for s in (1.5, 1.1, 1.5)] for factor in (1, 3)]
+    voxels, places = noise(rng, (n, int(np.prod(size))), dtype), np.array([size.tolist()] * n)
+    return voxels, places, offsets, *weights, 1e-5, 300, has_negative
+
+
 def correlated(rng):
     moving = volume(rng, np.float32)
     return moving[: moving.shape[0] // 2, 3:-4, 5:].copy(), moving
@@ -131,21 +140,37 @@ def deformed(rng):
     return list(noise(rng, (n, rows, columns))), deformation(sorted_series(at), (rows, columns)), ZGrid(0.0, 0.7, 25)
 
 
-def strips(rng):
+def layout_of(rng, is_masked):
     base = rng.integers(-9, 10, 3)
     low, high = (tuple(int(k) for k in base + sign * rng.integers(1, 12, 3)) for sign in (-1, 1))
-    return volume(rng, np.float32), volume(rng, np.float32), low, high
+    fixed, moving = (tuple(int(k) for k in rng.integers(20, 60, 3)) for _ in range(2))
+    return Layout(fixed, moving, low, high, is_masked)
 
 
-def masked_strips(rng):
-    fixed, moving, low, high = strips(rng)
-    return fixed, moving, low, high, [fixed > 30, moving > 30]
+def strips(rng, is_masked):
+    layout, binning = layout_of(rng, is_masked), tuple(int(k) for k in rng.integers(1, 4, 3))
+    places = np.array([[n * k for n, k in zip(s, binning, strict=True)] for s in (layout.fixed, layout.moving)])
+    voxels = noise(rng, (2, int(places.prod(axis=1).max())))
+    weights = rng.random((2 * is_masked, layout.room), np.float32)
+    gaussians = [gaussian_weights(s) for s in (1, 1, 1, 4, 4, 4)]
+    tables = layout.tables([(), (0,)])
+    return voxels, places, binning, weights, tables.sizes.astype(float), gaussians, layout, tables
 
 
-def summed(comparison, *arguments):
-    made = comparison(*arguments)
-    made.sums()
-    made.sums((0, 2))
+def images(rng, is_masked, at_once):
+    layout = layout_of(rng, is_masked)
+    tables = layout.tables([(), (0,), (1,), (2,), (0, 1, 2)])
+    values = rng.normal(0, 1, (2, layout.room)).astype(np.float32)
+    masks = (rng.random((2 * is_masked, layout.room)) < 0.8).astype(np.float32)
+    return values, masks, tables.sizes.astype(float), layout, tables, at_once
+
+
+def room_of_spectra(values, masks, divisors, layout, tables, at_once):
+    """What the library of transforms takes inside: their own room, and arrays with zeros behind them."""
+    n_spectra, (z, y, x) = 3 if layout.is_masked else 1, layout.padded
+    return n_spectra * (2 * 8 * z * y * (x // 2 + 1) + 4 * z * y * x) + at_once * len(layout.pairs) * 8 * z * y * (
+        x // 2 + 1
+    )
 
 
 def of_drifting_planes(rng):
@@ -189,6 +214,8 @@ CASES = {
     "correlate": Case(correlate_all_shifts, correlated, spectra),
     "blobs uint16": Case(find_blobs, partial(blobs, dtype=np.uint16), room_of_matrices),
     "blobs float32": Case(find_blobs, partial(blobs, dtype=np.float32), lambda v, _: 17 * v.size),
+    "listed blobs": Case(listed_blobs, partial(listed, dtype=np.uint16, has_negative=False)),
+    "listed blobs float32": Case(listed_blobs, partial(listed, dtype=np.float32, has_negative=True)),
     "walks": Case(smooth_and_climb, walks),
     "normalized flat": Case(normalized_flat, lambda rng: (frames(rng)[0],)),
     "inverse flat": Case(inverse_flat, lambda rng: (frames(rng, np.float32)[0],)),
@@ -222,8 +249,14 @@ CASES = {
     "high pass": Case(less_gaussian, lambda rng: (frames(rng, np.float32)[0], 3.0), inside_gaussian),
     "texture": Case(texture_of, lambda rng: (frames(rng, np.float32)[0],), lambda p: 5 * p.nbytes),
     "deformed planes": Case(deformed_planes, deformed),
-    "strips": Case(Comparison, strips, run=summed),
-    "masked strips": Case(Comparison, masked_strips, run=summed),
+    "strips": Case(smoothed_strips, partial(strips, is_masked=False)),
+    "strips with weights": Case(smoothed_strips, partial(strips, is_masked=True)),
+    **{
+        f"images, masked {is_masked}, {n} at once": Case(
+            images_shared, partial(images, is_masked=is_masked, at_once=n), room_of_spectra
+        )
+        for is_masked, n in ((False, 5), (False, 2), (True, 5), (True, 1))
+    },
     "registration": Case(Registration, of_drifting_planes, inside_texture, registered),
     "percentiles": Case(percentiles_of, partial(frames_of_halves, step=1)),
     "percentiles of some": Case(percentiles_of, partial(frames_of_halves, step=2)),
@@ -232,11 +265,13 @@ CASES = {
 
 
 def mapped(function, value):
-    """Arrays of NumPy, and those in lists and dicts, each through a function."""
+    """Arrays of NumPy, and those in lists, named tuples and dicts, each through a function."""
     if isinstance(value, np.ndarray):
         return function(value)
     if isinstance(value, list):
         return [mapped(function, part) for part in value]
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(mapped(function, part) for part in value)
     return {key: mapped(function, part) for key, part in value.items()} if isinstance(value, dict) else value
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import scipy
 
 from gpustitch.array.stated import Shaped, states
 from gpustitch.model import Spacing
+from gpustitch.oblique.align.blob_lists import listed_blobs
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.oblique.align.search import correlate_all_shifts
 from gpustitch.ops.device_bytes import smooth_bytes
@@ -24,3 +27,18 @@ def find_blobs_bytes(volume: Shaped, spacing: Spacing, *, radius_um: float = 2.0
     """The contrast, and a Gaussian of the volume, or of its magnitudes, while it is made."""
     magnitudes = 0 if volume.dtype.kind == "u" else 9 * volume.size
     return 4 * volume.size + smooth_bytes(volume, (1, 1, 1)) + magnitudes
+
+
+@states(listed_blobs)
+def listed_blobs_bytes(
+    voxels: Shaped,
+    places: Shaped,
+    offsets: Shaped,
+    narrow: Sequence[Shaped],
+    wide: Sequence[Shaped],
+    rounding: float,
+    most: int,
+    has_negative: bool,
+) -> int:
+    """Three float32 arrays as large as the voxels, their magnitudes where some are negative, and the lists."""
+    return 12 * voxels.size + has_negative * voxels.nbytes + 8 * voxels.shape[0] * (1 + 2 * most)

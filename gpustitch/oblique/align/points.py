@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Device, on, to_device, to_host
 from gpustitch.model import ZYX, Box, Coverage, Volume
 from gpustitch.model.arrays import Integers
 from gpustitch.model.geometry import WHOLE_FRAME
+from gpustitch.oblique.align.blob_lists import Blobs, blobs_of_boxes
 from gpustitch.oblique.align.blobs import find_blobs
 from gpustitch.running.threads import Workers, ordered_map
 
@@ -172,7 +172,7 @@ def draw_points(
         places = centres.sample(rng, min(_PATCHES_AT_ONCE, max(4, (count + 1) // 2), most - searched))
         searched += len(places)
         boxes = [_patch(volume, centres, window, place) for place in places.tolist()]
-        for blobs in ordered_map(lambda box: _blobs(volume, centres, box, workers.device), boxes, workers.n):
+        for blobs in _blobs(volume, centres, boxes, workers):
             found.update(blobs)
     points = np.array(sorted(found), np.int64).reshape(-1, 3)
     if len(points) < count:
@@ -187,10 +187,18 @@ def _patch(volume: Volume, centres: Centres, window: Sequence[int], place: Seque
     return wanted.intersect(Box.of_shape(volume.coverage.shape))
 
 
-def _blobs(volume: Volume, centres: Centres, box: Box, device: Device) -> dict[tuple[int, ...], float]:
-    voxels = volume.read(box)
-    with on(device):
-        positions, contrast = map(to_host, find_blobs(to_device(voxels, device), volume.spacing))
-    positions = positions + np.array(box.start)
-    allowed = centres.contains(positions)
-    return {tuple(p): float(c) for p, c in zip(positions[allowed].tolist(), contrast[allowed], strict=True)}
+def _blobs(
+    volume: Volume, centres: Centres, boxes: Sequence[Box], workers: Workers
+) -> Iterator[dict[tuple[int, ...], float]]:
+    """Of each box the blobs that may be points, with their contrast."""
+    spacing, device = volume.spacing, workers.device
+    if device.is_cuda:
+        # Threads read, and all boxes are searched at once.
+        voxels = list(ordered_map(volume.read, boxes, workers.n))
+        found: Iterable[Blobs] = blobs_of_boxes(voxels, spacing, device)
+    else:
+        found = ordered_map(lambda box: find_blobs(volume.read(box), spacing), boxes, workers.n)
+    for box, (positions, contrast) in zip(boxes, found, strict=True):
+        positions = positions + np.array(box.start)
+        allowed = centres.contains(positions)
+        yield {tuple(p): float(c) for p, c in zip(positions[allowed].tolist(), contrast[allowed], strict=True)}

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from gpustitch.array import Array, Device, namespace, on, to_host
-from gpustitch.model import ZYX, Box
+from gpustitch.array import Device
+from gpustitch.model import ZYX
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.ascend import Between, peak_of_correlation
+from gpustitch.oblique.align.overlaps.maps import Maps, PartsCompared
 from gpustitch.oblique.align.overlaps.parts import LONGEST_PX, QUICK, Part, parts_of, structure_px, times
-from gpustitch.oblique.align.overlaps.strip import Strip, read_strip
-from gpustitch.oblique.align.overlaps.whole import Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
@@ -218,23 +217,14 @@ def _at_place(
 
     The number of bins is (sum of products)^2 / sum of their squares.
     """
-    total = squares = 0.0
-    low, high = (-1, -1, -1), (1, 1, 1)
-    sums: list[Shared] = []
+    compared = PartsCompared(overlap, binning, sigma, [()], device, counts_products=True)
+    maps: Maps = []
     for part in parts_of(overlap, (0, 0, 0), rng):
-        if not _holds_bins(part, binning):
-            continue
-        fixed, moving = _strips(overlap, part, binning, device, sigma)
-        with on(device):
-            both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.voxels.shape, moving.voxels.shape, strict=True))
-            products = fixed.voxels[both] * moving.voxels[both]
-            total += float(products.sum(dtype=np.float64))
-            squares += float((products.astype(np.float64) ** 2).sum())
-            sums.append(Comparison(fixed.voxels, moving.voxels, low, high, _masks(fixed, moving)).sums())
-    if not sums:
+        if _holds_bins(part, binning):
+            maps = compared.add(part, (-1, -1, -1), (1, 1, 1))
+    if not maps:
         return None, 0.0
-    with on(device):
-        around = to_host(pearson(sums)[0])
+    around, (total, squares) = maps[0][0], compared.products
     steps = [o - n * np.arange(-1, 2) for o, n in zip(overlap.offset, binning, strict=True)]
     place, spread = _place(around, [np.intp(1)] * 3, steps, binning)
     return (place, spread, float(around[1, 1, 1])), total**2 / squares if squares else 0.0
@@ -262,22 +252,10 @@ def _compared(
     offsets = [o - n * np.arange(lo, hi + 1) for o, n, lo, hi in zip(overlap.offset, binning, low, high, strict=True)]
     within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
     images = [(), *_mirrors(parts, binning)[-n_mirrors:]]
-    sums: list[list[Shared]] = [[] for _ in images]
-    n_voxels = 0
+    compared, n_voxels = PartsCompared(overlap, binning, sigma, images, device), 0
     for part in parts:
-        fixed, moving = _strips(overlap, part, binning, device, sigma)
         n_voxels += part.fixed.size
-        # Both strips begin on the same grid of bins, displaced by whole ones.
-        base = [(a - b - o) // n for a, b, o, n in zip(fixed.start, moving.start, overlap.offset, binning, strict=True)]
-        with on(device):
-            comparison = Comparison(
-                fixed.voxels, moving.voxels, _add(base, low), _add(base, high), _masks(fixed, moving)
-            )
-            for axes, of_image in zip(images, sums, strict=True):
-                of_image.append(comparison.sums(axes))
-            both = [pearson(of_image) for of_image in sums]
-            maps = [(to_host(r), to_host(n)) for r, n in both]
-        found = _judged(maps, offsets, within, n_voxels, binning)
+        found = _judged(compared.add(part, low, high), offsets, within, n_voxels, binning)
         if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
             break
     return found
@@ -285,11 +263,6 @@ def _compared(
 
 def _holds_bins(part: Part, binning: ZYX) -> bool:
     return all(min(a, b) >= n for a, b, n in zip(part.fixed.shape, part.moving.shape, binning, strict=True))
-
-
-def _add(a: Sequence[int], b: Sequence[int]) -> ZYX:
-    z, y, x = (p + q for p, q in zip(a, b, strict=True))
-    return z, y, x
 
 
 def _shifts(reach_px: ZYX, binning: ZYX) -> tuple[ZYX, ZYX]:
@@ -309,28 +282,8 @@ def _transformed(parts: Sequence[Part], reach_px: ZYX, binning: ZYX) -> float:
     return sum(math.prod((n + r) / k for n, r, k in zip(p.moving.shape, reach_px, binning, strict=True)) for p in parts)
 
 
-def _strips(
-    overlap: Overlap, part: Part, binning: ZYX, device: Device, sigma: tuple[float, float, float]
-) -> tuple[Strip, Strip]:
-    """Both boxes, binned alike: the moving box loses the voxels before the first bin that matches one of fixed."""
-    skip = [
-        (a - b - o) % n for a, b, o, n in zip(part.fixed.start, part.moving.start, overlap.offset, binning, strict=True)
-    ]
-    there = Box(_add(part.moving.start, skip), part.moving.stop)
-    fixed = read_strip(overlap.fixed, part.fixed, binning, device, sigma)
-    return fixed, read_strip(overlap.moving, there, binning, device, sigma)
-
-
-def _masks(fixed: Strip, moving: Strip) -> tuple[Array, Array] | None:
-    if fixed.mask is None and moving.mask is None:
-        return None
-    xp = namespace(fixed.voxels)
-    a, b = (xp.ones(s.voxels.shape, np.bool_) if s.mask is None else s.mask for s in (fixed, moving))
-    return a, b
-
-
 def _judged(
-    maps: Sequence[tuple[Floats, Floats]],
+    maps: Maps,
     offsets: Sequence[npt.NDArray[np.int64]],
     within: Sequence[npt.NDArray[np.bool_]],
     n_voxels: int,

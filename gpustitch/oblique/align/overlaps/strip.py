@@ -2,72 +2,120 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device, namespace, on, to_device
+from gpustitch.array import Array, namespace
 from gpustitch.model import ZYX, Box, Volume
+from gpustitch.model.arrays import Bools, Floats32
 from gpustitch.ops.smooth import smooth
 
 # The wide Gaussian, of what counts as level and shading, is so many times the narrow one.
 _WIDE = 4.0
 # Part of a binned voxel that must be covered.
-_COVERED = 0.5
+COVERED = 0.5
+# Less than this of what is smoothed over says nothing.
+LEAST_WEIGHT = 1e-3
 _ALL = np.ones((1, 1, 1), np.bool_)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A box of a tile, float32 (z, y, x): means over ``binning`` voxels, less their surroundings.
+    """A box of a tile, float32 (z, y, x): means over bins, less their surroundings.
 
-    ``mask`` says which voxels count, None if all do. ``start`` is the tile's voxel at which the first one begins.
+    ``mask`` says which bins count, None if all do. ``start`` is the tile's voxel at which the first one begins.
     """
 
-    voxels: Array
-    mask: Array | None
+    voxels: Floats32
+    mask: npt.NDArray[np.bool_] | None
+    start: ZYX
+
+
+@dataclass(frozen=True)
+class RawStrip:
+    """A box of a tile as it was read, and the part of each bin (z, y, x) that counts, float32; None if all count.
+
+    ``binning`` (z, y, x) is what is still to be taken as one; means that the volume made itself are not.
+    """
+
+    voxels: npt.NDArray[Any]
+    weight: Floats32 | None
     start: ZYX
     binning: ZYX
 
+    @property
+    def shape(self) -> ZYX:
+        """How many bins there are."""
+        z, y, x = (n // k for n, k in zip(self.voxels.shape, self.binning, strict=True))
+        return z, y, x
 
-def read_strip(
-    volume: Volume, box: Box, binning: ZYX, device: Device, sigma: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> Strip:
+    def in_bins(self) -> RawStrip:
+        """The same with means over bins."""
+        return RawStrip(binned(self.voxels, self.binning), self.weight, self.start, (1, 1, 1))
+
+
+def raw_strip(volume: Volume, box: Box, binning: ZYX) -> RawStrip:
+    """Read a box of a tile: what :func:`read_strip` begins with."""
+    voxels, covered, finite, is_binned = _read(volume, box, binning)
+    raw = RawStrip(voxels, None, box.start, (1, 1, 1) if is_binned else binning)
+    if covered.all() and finite.all():
+        return raw
+    weight = _weight(covered, binning)
+    return dataclasses.replace(raw, weight=np.broadcast_to(weight * finite, raw.shape).astype(np.float32))
+
+
+def read_strip(volume: Volume, box: Box, binning: ZYX, sigma: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Strip:
     """Read a box of a tile, bin it, and keep what is neither noise nor shading.
 
-    That is the difference of two Gaussians, of ``sigma`` and four times as many binned voxels (z, y, x), over voxels
-    that are covered and finite. Means that the volume makes itself count if they are finite.
+    That is the difference of two Gaussians, of ``sigma`` and four times as many bins (z, y, x), over voxels that are
+    covered and finite. Means that the volume makes itself count if they are finite.
     """
-    sigmas = (sigma, tuple(_WIDE * s for s in sigma))
+    sigmas = both_sigmas(sigma)
+    voxels, covered, finite, is_binned = _read(volume, box, binning)
+    image: Floats32 = voxels if is_binned else binned(voxels, binning)
+    if covered.all() and finite.all():
+        # Without a common level little is lost to rounding, and of one level nothing is left.
+        image -= image.mean(dtype=np.float64).astype(np.float32)
+        narrow, wide = (smooth(image, s) for s in sigmas)
+        return Strip(narrow - wide, None, box.start)
+    weight = _weight(covered, binning)
+    if not finite.all():
+        weight = weight * finite
+    n_covered = float(weight.sum()) * (image.size / weight.size)
+    image -= (image.sum(dtype=np.float64) / max(1.0, n_covered)).astype(np.float32) * weight
+    narrow, wide = (smooth(image, s) / np.maximum(smooth(weight, s), LEAST_WEIGHT) for s in sigmas)
+    mask = weight > COVERED
+    values = np.where(mask, narrow - wide, np.float32(0))
+    return Strip(values, None if mask.all() else np.broadcast_to(mask, values.shape), box.start)
+
+
+def both_sigmas(sigma: tuple[float, float, float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Standard deviations of the narrow Gaussian and of the wide one, bins."""
+    return sigma, tuple(_WIDE * s for s in sigma)
+
+
+def _read(volume: Volume, box: Box, binning: ZYX) -> tuple[npt.NDArray[Any], Bools, Bools, bool]:
+    """Voxels of a box, or means over bins; which are covered, which means are finite, and whether they are means."""
     means = getattr(volume, "read_means", None)
     voxels = volume.read(box) if means is None else means(box, binning)
     covered = _covered(volume, box)
-    finite = np.isfinite(voxels) if voxels.dtype.kind == "f" else _ALL
+    finite: Bools = np.isfinite(voxels) if voxels.dtype.kind == "f" else _ALL
     if not finite.all():
         voxels = np.where(finite, voxels, 0)
         if means is None:
             covered, finite = covered & finite, _ALL
-    with on(device):
-        image = to_device(voxels, device)
-        if means is None:
-            image = binned(image, binning)
-        xp = namespace(image)
-        if covered.all() and finite.all():
-            # Without a common level little is lost to rounding, and of one level nothing is left.
-            image -= image.mean(dtype=xp.float64).astype(xp.float32)
-            narrow, wide = (smooth(image, s) for s in sigmas)
-            return Strip(narrow - wide, None, box.start, binning)
-        weight = binned(to_device(covered, device), [min(n, m) for n, m in zip(binning, covered.shape, strict=True)])
-        if not finite.all():
-            weight = weight * to_device(finite, device)
-        n_covered = float(weight.sum()) * (image.size / weight.size)
-        image -= (image.sum(dtype=xp.float64) / max(1.0, n_covered)).astype(xp.float32) * weight
-        narrow, wide = (smooth(image, s) / xp.maximum(smooth(weight, s), 1e-3) for s in sigmas)
-        mask = weight > _COVERED
-        voxels = xp.where(mask, narrow - wide, xp.float32(0))
-        return Strip(voxels, None if mask.all() else xp.broadcast_to(mask, voxels.shape), box.start, binning)
+    return voxels, covered, finite, means is not None
+
+
+def _weight(covered: Bools, binning: ZYX) -> Floats32:
+    """The part of each bin that is covered."""
+    part: Floats32 = binned(covered, [min(n, m) for n, m in zip(binning, covered.shape, strict=True)])
+    return part
 
 
 def _covered(volume: Volume, box: Box) -> npt.NDArray[np.bool_]:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.array import Array, Device
+from gpustitch.array.packed import sent_type
 from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box, Match, Volume
 from gpustitch.model.arrays import HostArray, Integers
 from gpustitch.oblique.align.ascend import Summit, ascend, peaks_of_correlation
 from gpustitch.oblique.align.overlaps.device_bytes import smooth_and_climb_bytes
-from gpustitch.oblique.align.overlaps.together import Placed, sent_type, walked_together
+from gpustitch.oblique.align.overlaps.together import Placed, walked_together
 from gpustitch.oblique.align.points import Centres, Overlap, are_covered
 from gpustitch.ops.smooth import gaussian_radius, smooth
 from gpustitch.running.threads import Workers, ordered_map
