@@ -83,9 +83,22 @@ class Covariance:
 
     def times(self, values: Floats) -> Floats:
         """Covariance of all positions times columns (n, m)."""
-        right = np.zeros((self._size, values.shape[1]))
-        right[0::2] = values
-        return solution(self._factor, right)[0::2]
+        return self._of_all(values)[0::2]
+
+    def of_prior(self, prior: Floats, values: Floats) -> Floats:
+        """Part (m, m) of the covariance of columns (n, m) of all positions that a part of the equations makes.
+
+        ``prior`` is the lower band of that part, of the shape of the whole one. It is what errors would be if nothing
+        else were uncertain: ``C P C`` of the covariance C and the part P.
+        """
+        moved = self._of_all(values)
+        pulled = prior[0][:, None] * moved
+        for k in 1 + np.flatnonzero(prior[1:].any(axis=1)):
+            beside = prior[k, :-k, None]
+            pulled[:-k] += beside * moved[k:]
+            pulled[k:] += beside * moved[:-k]
+        found: Floats = moved.T @ pulled
+        return found
 
     def of_difference(self, i: int, j: int) -> float:
         """Standard error of the distance of two sections."""
@@ -101,3 +114,9 @@ class Covariance:
         variance = inverse_diagonal(self._factor)[0::2]
         variance += -2 * (mapped * frame).sum(axis=1) + np.einsum("ki,ij,kj->k", frame, frame.T @ mapped, frame)
         return np.sqrt(np.maximum(variance, 0))
+
+    def _of_all(self, values: Floats) -> Floats:
+        """Covariance (2 n, m) of positions and qualities with columns (n, m) of the positions."""
+        right = np.zeros((self._size, values.shape[1]))
+        right[0::2] = values
+        return solution(self._factor, right)

@@ -251,8 +251,9 @@ def _finished(
     trust = trust_in_sections(expected, state.block, problem.alone)
     state = replace(state, trust=trust, pixels=1 / error_of_similarities(expected) ** 2)
     normal = problem.scoring(state, True)
+    measured = normal.band.copy()
     add_priors(normal, state, expected.noise, problem)
-    covariance = Covariance(normal.band)
+    covariance, prior = Covariance(normal.band), normal.band - measured
     sigma = covariance.after_affine_map(state.positions)
     order = accepted_order(
         state.positions,
@@ -261,7 +262,7 @@ def _finished(
         lambda i, j: all_agree(problem.measured, i, j),
     )
     seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
-    held = held_waves(seen.positions, order, covariance.times)
+    held = held_waves(seen.positions, order, covariance.times, lambda waves: covariance.of_prior(prior, waves))
     verdict = verdict_on_trend(seen.positions, order, bool(held.doubtful.any()), options)
     if verdict.are_waves:
         held = replace(held, positions=seen.positions, less=np.zeros_like(held.less))

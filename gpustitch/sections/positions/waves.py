@@ -14,7 +14,8 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 # Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
 SHORTEST, SLOW = 10, 50
 # Longer waves err by this factor more than the equations say: structures that go on over many sections are few, and
-# residuals of near pairs show the many short ones. Measured in textures of one to three lengths: 1.0 to 1.9.
+# residuals of near pairs show the many short ones. Measured in textures of one to three lengths: 1.0 to 1.9. What is
+# known of spacings beforehand errs by no more: beside a long run of damage that makes most of an error.
 LONG, LONG_ERROR = 20, 1.5
 # Waves at most, the longest ones: memory and time go with their number.
 MOST = 300
@@ -53,7 +54,12 @@ class Held:
     doubtful: Floats
 
 
-def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Floats]) -> Held:
+def held_waves(
+    positions: Floats,
+    order: Integers,
+    times: Callable[[Floats], Floats],
+    of_prior: Callable[[Floats], Floats] | None = None,
+) -> Held:
     """Weigh the long waves of the positions by their error against what independent spacings make.
 
     Parameters
@@ -62,6 +68,9 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
         (n,): positions, and the sections in order of position.
     times
         Product of the positions' covariance matrix and columns (n, m).
+    of_prior
+        Covariance (m, m) of columns (n, m) that is made by what is known of spacings without similarities; none by
+        default.
 
     Notes
     -----
@@ -87,7 +96,8 @@ def held_waves(positions: Floats, order: Integers, times: Callable[[Floats], Flo
     placed[order] = waves
     stated = placed.T @ times(placed)
     larger = np.where(2 * n >= LONG * np.arange(2, count + 2), LONG_ERROR, 1.0)
-    error = stated * larger[:, None] * larger
+    known = np.zeros_like(stated) if of_prior is None else of_prior(placed)
+    error = (stated - known) * larger[:, None] * larger + known
     gain = np.linalg.solve(expected + stated, expected).T
     rest = np.eye(count) - gain
     left = rest @ expected @ rest.T + gain @ error @ gain.T

@@ -49,3 +49,16 @@ def test_errors_after_the_best_line_is_taken_out() -> None:
     rest = np.eye(12) - frame @ frame.T
     expected = np.sqrt(np.diagonal(rest @ inverse @ rest))
     np.testing.assert_allclose(Covariance(band).after_affine_map(positions), expected, rtol=1e-5)
+
+
+def test_parts_of_the_equations_make_the_whole_covariance() -> None:
+    (_, measured), (prior, band) = equations(24, 7), equations(24, 3, seed=1)
+    padded = np.zeros_like(measured)
+    padded[: len(band)] = band
+    covariance, columns = Covariance(measured + padded), np.random.default_rng(3).normal(size=(12, 2))
+    spread = np.zeros((24, 2))
+    spread[0::2] = columns
+    moved = np.linalg.solve(equations(24, 7)[0] + prior, spread)
+    np.testing.assert_allclose(covariance.of_prior(padded, columns), moved.T @ prior @ moved, rtol=1e-6)
+    both = covariance.of_prior(padded, columns) + covariance.of_prior(measured, columns)
+    np.testing.assert_allclose(both, columns.T @ covariance.times(columns), rtol=1e-5)

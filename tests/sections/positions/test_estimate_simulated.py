@@ -114,4 +114,7 @@ def test_long_waves_are_stated_to_err_more_than_the_covariance_says():
     np.testing.assert_allclose(held.less, 0, atol=0.05 * held.more.max())
     count = 2 * 200 // LONG - 1  # half waves from the second one on
     assert held.more.sum() == pytest.approx(1e-4 * (LONG_ERROR**2 - 1) * count)
+    known = held_waves(truth, order, lambda columns: 1e-4 * columns, lambda columns: 1e-4 * columns.T @ columns)
+    # What is known without similarities errs by no more than it says.
+    np.testing.assert_allclose(known.more, 0, atol=1e-12)
     assert not held_waves(truth[:5], order[:5], lambda columns: 1e-4 * columns).more.any()
