@@ -143,6 +143,7 @@ class State:
         return took / (self._at - begin) * (1 - self._at)
 
     def _facts(self, now: Used) -> tuple[str, ...]:
+        """How far the run is and how fast, in a few words each; speeds are those of the last window."""
         facts = [f"{self._done:,} of {self._total:,} {self._unit}"] if self._total else []
         before, done_before = self._window[0]
         took = now.at_s - before.at_s

@@ -144,6 +144,7 @@ def open_source(
 
 
 def _of_planes(planes: Planes, path: Path, spacing: Spacing | None) -> Source:
+    """Planes as a volume, with what they state of themselves."""
     record = _record(path)
     volume = PlanesVolume(
         planes, _known(spacing or planes.spacing or _recorded_spacing(record), planes.name, doubt_of(planes))

@@ -124,6 +124,7 @@ def _seen(place: Path) -> Iterator[Leftover | None]:
 
 
 def _described(kind: str, place: Path, output: Path) -> Leftover | None:
+    """What a killed run left at ``place``; None if it has just gone, or is nothing of the kind."""
     try:
         changed = datetime.datetime.fromtimestamp(place.lstat().st_mtime).astimezone()
         when = changed.isoformat(sep=" ", timespec="minutes")

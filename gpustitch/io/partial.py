@@ -274,6 +274,7 @@ def _flush_name(path: Path) -> None:
 
 
 def _rename(partial: Path, path: Path, overwrite: bool) -> None:
+    """Give ``partial`` its name; what had the name is moved aside, and back if that fails."""
     if not partial.is_dir():
         _rename_file(partial, path, overwrite)
         return

@@ -216,6 +216,7 @@ def _render(making: Making, output: VolumeOutput | None, item: _Item) -> _Item:
 
 
 def _resampled(making: Making, box: Box, sections: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The voxels of a box, from the sections that it needs."""
     z, rows, columns = box.slices()
     with on(making.device):
         there: list[Array] = [to_device(section, making.device) for section in sections]

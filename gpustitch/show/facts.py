@@ -98,6 +98,7 @@ def _error(error: GpustitchError) -> dict[str, Any]:
 
 
 def _of(path: Path) -> dict[str, Any]:
+    """The facts of a path, by what it holds."""
     match kind_at(path):
         case Record():
             return _json(path)
@@ -191,6 +192,7 @@ def _volumes(path: Path) -> dict[str, Any]:
 
 
 def _volume(path: Path, choice: StackChoice | None = None) -> dict[str, Any]:
+    """The facts of a volume, with files that are there and missing on all levels."""
     volume = open_volume(path, choice=choice)
     levels = [volume, *(open_volume(path, level=level, choice=choice) for level in range(1, volume.levels))]
     coverage, spacing = volume.coverage, volume.stated_spacing

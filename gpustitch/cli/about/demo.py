@@ -57,6 +57,7 @@ def _finish(evaluation: Evaluation, seconds: dict[str, float], written: Mapping[
 
 
 def _show(evaluation: Evaluation) -> None:
+    """Print the tables of figures, targets and verdicts."""
     terminal = Console(highlight=False)
     # A file or a log does not fold lines: a wide console keeps each figure on one line there.
     console = terminal if terminal.is_terminal else Console(highlight=False, width=160)

@@ -145,6 +145,7 @@ class DcimgFrames:
         yield from self._doubts()
 
     def _doubts(self) -> Iterator[str]:
+        """What to say of a file that may not mean what its header says."""
         if self.n_beyond > 0:
             yield (
                 f"{self.path} is longer than its header says: {self.n_beyond} frames beyond those that it counts are "

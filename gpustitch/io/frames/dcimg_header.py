@@ -113,6 +113,7 @@ def read_header(path: Path, read_at: ReadAt, file_bytes: int) -> DcimgHeader:
 
 
 def _session_1(path: Path, read_at: ReadAt, file: dict[str, int], version: int) -> DcimgHeader:
+    """The session header of versions 1 and 2."""
     start = file["header_size"]
     data = read_at(start, _CROP + _bytes_of(_layouts().NEW_CROP_INFO))
     crop = _fields(path, _layouts().NEW_CROP_INFO, data[_CROP:], "session header")
@@ -133,6 +134,7 @@ def _session_1(path: Path, read_at: ReadAt, file: dict[str, int], version: int) 
 
 
 def _session_0(path: Path, read_at: ReadAt, file: dict[str, int], file_bytes: int) -> DcimgHeader:
+    """The session header of version 0, whose stamps lie in a footer behind all frames."""
     start = file["header_size"]
     layout = _layouts().SESS_HDR_DTYPE
     session = _fields(path, layout, read_at(start, _bytes_of(layout)), "session header")
@@ -200,6 +202,7 @@ def _fields(path: Path, layout: Any, data: bytes, part: str) -> dict[str, int]:
 
 
 def _check_header(path: Path, header: DcimgHeader) -> None:
+    """Refuse sizes that no frame has, or that contradict each other."""
     for name, value in (("rows", header.n_rows), ("columns", header.n_columns)):
         if value == 0:
             raise DamagedInputError(
@@ -249,6 +252,7 @@ def counted(path: Path, header: DcimgHeader, file_bytes: int, *, allow_missing: 
 
 
 def _check_count(path: Path, header: DcimgHeader, file_bytes: int, whole: int) -> None:
+    """Refuse a file whose headers count differently, or that ends before the frames that they count."""
     if header.n_frames != header.n_frames_in_file:
         raise DamagedInputError(
             f"{path}: the file header counts {header.n_frames_in_file} frames, the session header {header.n_frames}; "

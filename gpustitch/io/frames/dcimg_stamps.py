@@ -92,6 +92,7 @@ def read_stamps(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int)
 
 
 def _in_footers(path: Path, read_at: ReadAt, header: DcimgHeader, n_frames: int) -> Stamps:
+    """Stamps in the footers of frames, read by a few threads."""
     size = min(header.footer_bytes, STAMP_IN_FOOTER + header.stamp_bytes)
     first = header.data_offset + header.image_bytes
     if size < frame_stamp().itemsize:

@@ -89,6 +89,7 @@ def write_dcimg(
 
 
 def _header(n_frames: int, n_rows: int, n_columns: int, pixel_bytes: int, footer_bytes: int) -> bytes:
+    """The file header and session header of version 1, up to the first frame."""
     row_bytes = n_columns * pixel_bytes
     image_bytes = row_bytes * n_rows
     data = _DATA[footer_bytes]

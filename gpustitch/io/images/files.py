@@ -127,6 +127,7 @@ def _stated(spacing: Spacing, dtype: np.dtype[Any]) -> dict[str, Any]:
 def _write_tiff(
     target: Path | io.BytesIO, image: npt.NDArray[Any], compression: int, spacing: Spacing | None = None
 ) -> None:
+    """Write an image as one page, in strips if it is compressed."""
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
     if spacing is not None:
         options |= _stated(spacing, image.dtype)

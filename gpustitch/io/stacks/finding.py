@@ -171,6 +171,7 @@ def _names(files: Sequence[Path]) -> list[str] | None:
 
 
 def _of_names(stack: NamedStack) -> FileStack:
+    """The stack of these files; refused if two have one number, or nothing tells their order."""
     known = [number for number in stack.numbers if number is not None]
     for i in range(1, len(stack.paths)):
         if stack.numbers[i] == stack.numbers[i - 1]:

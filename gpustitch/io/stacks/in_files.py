@@ -111,6 +111,7 @@ def tiff_stacks(path: Path) -> list[ImageStack]:
 
 
 def _tiff_stacks(path: Path) -> list[ImageStack]:
+    """The stacks of a TIFF: as its OME description says, if there is one that holds, else as its pages do."""
     text = _ome_text(path)
     problem = ""
     if text:
@@ -164,6 +165,7 @@ def _ome_text(path: Path) -> str:
 
 
 def _of_ome(path: Path, stack: OmeStack) -> ImageStack:
+    """A stack that an OME description lists, with a note on planes that are in no file."""
     files = ((z, place) for z, place in enumerate(stack.pages) if place is not None)
     places = tuple((path.parent / name if name else path, page, z) for z, (name, page) in files)
     missing = len(stack.pages) - len(places)
@@ -265,6 +267,7 @@ def _of_pages(path: Path) -> list[ImageStack]:
 
 
 def _of_tiff(path: Path) -> list[ImageStack]:
+    """The stacks of a TIFF's own pages: by NDTiff's index, by what tifffile finds, or one."""
     with opened_tiff(path) as tiff:
         facts = facts_of(tiff)
         if (indexed := ndtiff_stacks(path, len(tiff.pages))) is not None:

@@ -196,6 +196,7 @@ def _alternate(rows: Sequence[Row], parts: Sequence[Sequence[int]], counting: in
 
 
 def _stack(paths: Sequence[Path], read: Sequence[ReadName], part: _Part) -> NamedStack:
+    """The files of a part in order, named by what they share."""
     numbers: dict[int, Number | None] = {}
     for index in part.indices:
         own, column = read[index].numbers, part.counting

@@ -92,6 +92,7 @@ def metadata_file(text: str) -> str:
 
 
 def _stacks(pixels: ElementTree.Element, image: int, n_images: int, own: str) -> Iterator[OmeStack]:
+    """A stack for each channel and time of an image; ValueError for counts that no image has."""
     stated = pixels.attrib
     samples = _samples(pixels)
     sizes = {axis: int(stated.get(f"Size{axis}", 1)) for axis in _AXES}

@@ -110,6 +110,7 @@ def _counted(whole: ImageStack, n_said: int, is_split: bool) -> ImageStack:
 
 
 def _of_ome(whole: ImageStack, text: str) -> list[ImageStack]:
+    """What a description says of a file's own pages; the file as a whole where it does not fit them."""
     path, n_here = whole.places[0][0], len(whole.places)
     try:
         described = ome_stacks(text)

@@ -157,6 +157,7 @@ def _directory_file(path: Path) -> Path:
 
 
 def _read_directory(path: Path) -> _Directory:
+    """The directory of a blockfs volume: its shape, and where each block lies."""
     data = path.read_bytes()
     if data[:8] != MAGIC or len(data) < 16:
         raise DamagedInputError(f"{path} is not a blockfs directory: it begins with {data[:8]!r}, not {MAGIC!r}")

@@ -216,6 +216,7 @@ class Sweep:
         return min((self._scan.frames_of(todo[-1])[0] for todo in self._todo if todo), default=self._scan.n_frames)
 
     def _emit(self, box: Box) -> None:
+        """Make a block from the frames in the window, and hand it to the writer."""
         start, stop = self._scan.frames_of(box)
         columns = slice(box.start[0], box.stop[0])
         with on(self._device):

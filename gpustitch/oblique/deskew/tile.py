@@ -177,6 +177,7 @@ class ObliqueTile:
         return voxels
 
     def _corrected(self, start: int, stop: int, rows: slice, columns: slice) -> npt.NDArray[Any]:
+        """A window (frames, rows, columns) of corrected frames, from the cache where frames are kept whole."""
         if self._has_bands:
             return self._of_bands(start, stop, rows, columns)
         if self.correction is None:

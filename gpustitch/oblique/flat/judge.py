@@ -154,6 +154,7 @@ class Judge:
         return self._judged(fit, first, second, float(change.std()) / 2)
 
     def _judged(self, fit: FlatFit | None, first: Floats, second: Floats, scatter: float) -> Judged:
+        """The misfit of a model, from how much each half's flat misses of the other half."""
         errors = ((self._logs[0] - second) ** 2 + (self._logs[1] - first) ** 2) / 2
         noise = (self._logs[0] - self._logs[1]) ** 2 / 2
         # The flat of all frames scatters half as much as those of the halves, squared.

@@ -179,6 +179,7 @@ class Verdict:
         )
 
     def _about_the_offset(self) -> Iterator[str]:
+        """Warnings of a ``dark`` that the camera's offset contradicts."""
         offset, least = self.look.offset, self.look.least
         if offset is None:
             if least < self.options.dark and (change := self._moved_by(least)) > _OFFSET:

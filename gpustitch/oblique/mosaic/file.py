@@ -283,6 +283,7 @@ def _point(record: AlignmentRecord, link: Link, match: Match) -> dict[str, Any]:
 
 
 def _link(record: AlignmentRecord, link: Link) -> dict[str, Any]:
+    """A link as the file has it, with the counts of its points."""
     sampled, correlated, agreeing = record.counts.get((link.fixed, link.moving), (0, 0, len(link.matches)))
     return {
         "fixed": list(record.stage_um[link.fixed]),

@@ -175,6 +175,7 @@ def _tile(
     near_enough: bool = False,
     keeps_bands: bool = False,
 ) -> ObliqueTile:
+    """A tile whose frames are corrected as they are read, and kept in ``cache``."""
     return ObliqueTile(
         job.frames,
         job.scan,

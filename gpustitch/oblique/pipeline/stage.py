@@ -312,6 +312,7 @@ def _planned(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation)
 
 
 def _tile_options(options: PipelineOptions, mosaic: Mosaic, orientation: Orientation) -> Iterator[DeobliqueOptions]:
+    """How each tile would be de-obliqued by itself."""
     for tile in mosaic.tiles:
         yield DeobliqueOptions(
             tile.path,

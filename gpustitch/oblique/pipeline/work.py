@@ -149,6 +149,7 @@ def aligned(
 def _align(
     work: Work, progress: Progress, target: Path, volumes: Mapping[str, Volume] | None, tree: Path | None
 ) -> str:
+    """Write the alignment: as the given file has it, or found; none of a single tile. Returns what was done."""
     options = work.options
     if options.align_file is not None:
         shutil.copyfile(options.align_file, target)

@@ -64,6 +64,7 @@ def lights(tiles: Mapping[str, Frames], most_bytes: int, progress: Progress = SI
 
 
 def _light(frames: Frames, count: int) -> TileLight | None:
+    """Brightness of evenly spaced frames of a tile; None if none of them can be read."""
     there = [n for n in range(frames.shape[0]) if n not in frames.absent]
     looked = [there[at] for at in evenly(len(there), count)] if there else []
     depths, samples, held, n_pixels, scale, varies = [], [], 0, 0, math.inf, False

@@ -106,6 +106,7 @@ def _row_of(check: Check) -> str:
 
 
 def _measured(shown: Shown, found: Measured) -> Iterator[str]:
+    """The part of the page on the written volume."""
     limits = svg.limits_of([plane.image for plane in found.planes])
     yield "<h2>The volume</h2>"
     z, y, x = found.shape
@@ -140,6 +141,7 @@ def _look(shown: Shown, at_zyx: Sequence[int]) -> str:
 
 
 def _tiles(shown: Shown, found: Measured) -> Iterator[str]:
+    """The map of tiles and the table of their positions."""
     alignment = shown.alignment
     errors, rejected = {}, {}
     if alignment is not None:
@@ -170,6 +172,7 @@ def _tiles(shown: Shown, found: Measured) -> Iterator[str]:
 
 
 def _table_of_tiles(shown: Shown, found: Measured, errors: Mapping[str, Sequence[float]]) -> str:
+    """Where tiles lie, how far from the stage's places, and what holds them."""
     held = {} if shown.alignment is None else shown.alignment.placement(found.spacing).support
     rows = []
     for name, tile in found.placed.items():
@@ -202,6 +205,7 @@ def _depth_um(found: Measured) -> float:
 
 
 def _table_of_lights(found: Measured) -> str:
+    """How bright each tile is."""
     rows = []
     for name, light in found.lights.items():
         if light is None:
@@ -226,6 +230,7 @@ def _table_of_lights(found: Measured) -> str:
 
 
 def _run(shown: Shown) -> Iterator[str]:
+    """How the run went, by its record."""
     run = shown.run
     yield "<h2>The run</h2>"
     if not run:
@@ -262,6 +267,7 @@ def _row_of_part(part: Mapping[str, Any]) -> str:
 
 
 def _provenance(shown: Shown) -> Iterator[str]:
+    """What the volume was made of, and how."""
     record = shown.record
     yield "<h2>Parameters, versions and inputs</h2>"
     versions = {**(shown.run.get("versions") or {}), "system": shown.run.get("system", "not told")}

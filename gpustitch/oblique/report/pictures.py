@@ -56,6 +56,7 @@ def overlaps(found: Measured, folder: str) -> Iterator[str]:
 
 
 def _overlap(link: Remeasured, found: Measured, folder: str) -> str:
+    """An overlap in two colours: as the stage has it, and as it was placed."""
     crop = found.crops[link.pair]
     beside = [] if crop.by_stage is None else [crop.by_stage]
     fixed, moving, *others = flattened([crop.fixed, crop.moving, *beside])
@@ -121,6 +122,7 @@ def seam_pictures(found: Measured) -> Iterator[str]:
 
 
 def _seam(seam: Seam, found: Measured) -> str:
+    """The strip about a tile's border, with its step in words."""
     strip: HostArray = seam.strip
     limits = contrast(strip)
     marked = np.array(strip, np.float32)

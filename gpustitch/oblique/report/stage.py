@@ -216,6 +216,7 @@ def _stage_um(name: str) -> UmXYZ:
 
 
 def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_missing: int) -> tuple[Check, ...]:
+    """All checks; those of the voxels only if they could be measured."""
     output, raw = plan.output, plan.raw
     n_files = sum(level.n_files for level in plan.levels)
     checks = judge_light.run(output.run, _changed(output))

@@ -47,6 +47,7 @@ def seen(tile: PlacedVolume, volume: Volume) -> Seen:
 
 
 def _seen_at(tile: PlacedVolume, volume: Volume, part: tuple[float, float, float]) -> Seen:
+    """How far from its recorded place a part of a tile is seen in the volume."""
     cover, reach = tile.volume.coverage, _SOUGHT
     shape = [min(n, m) for n, m in zip(_PART, (cover.n_columns, cover.n_rows, cover.n_frames), strict=True)]
     z, y = (round(p * (n - m)) for p, n, m in zip(part, (cover.n_columns, cover.n_rows), shape, strict=False))
