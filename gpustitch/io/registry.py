@@ -68,11 +68,11 @@ class Registry(Generic[F]):
         finally:
             self.unregister(format.name)
 
-    def get(self, name: str) -> F:
-        """The format of that name; ParameterError, with all names, if there is none."""
+    def get(self, name: str, parameter: str = "format") -> F:
+        """The format of that name; ParameterError, with all names and the ``parameter`` it was, if there is none."""
         self._load()
         if name not in self._formats:
-            raise ParameterError(f"`format` must be one of {', '.join(self.names)} for {self.what}, not {name}")
+            raise ParameterError(f"`{parameter}` must be one of {', '.join(self.names)} for {self.what}, not {name}")
         return self._formats[name]
 
     @property

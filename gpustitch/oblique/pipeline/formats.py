@@ -42,8 +42,9 @@ def settled(options: PipelineOptions) -> PipelineOptions:
         If there is no such format, or none of those asked for has the codec.
     """
     own = format_for(VOLUME)
-    names = tuple(dict.fromkeys(name for name in options.formats if OUTPUT_FORMATS.get(name) is not own))
-    others = [OUTPUT_FORMATS.get(name) for name in names]
+    asked = {name: OUTPUT_FORMATS.get(name, "formats") for name in options.formats}
+    names = tuple(name for name, format in asked.items() if format is not own)
+    others = [asked[name] for name in names]
     in_pass = [format for format in others if not format.in_order]
     stitch, codec = options.stitch, options.stitch.codec
     knowing = [format.name for format in (own, *others) if codec in format.codecs]

@@ -171,3 +171,9 @@ def test_what_cannot_be_written_is_refused(row: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="`codec`"):
         plan(replace(options, stitch=replace(options.stitch, codec="zstd")))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["-inf", "", "zarr3", "OME-Zarr"])
+def test_a_format_that_is_none_is_named_by_the_option(name):
+    with pytest.raises(ParameterError, match=f"`formats` must be one of .*, not {name}"):
+        settled(PipelineOptions(Path("channel"), formats=("ome-zarr", name)))
