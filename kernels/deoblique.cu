@@ -49,17 +49,21 @@ __device__ inline T between(T near, T next, float weight) {
     else return weight != 0.0f ? value : near;
 }
 
-// Writes voxels x, x + 1, ... of a plane from samples in shared memory, as one word if `as_word`.
-__device__ inline void write_run(T* target, const T* near, Plane plane, int x, int columns, bool as_word) {
+// Writes voxels x, x + step, ... of a plane from samples in shared memory: as one word, or one by one. Then the step is
+// a warp, so that the warp's writes lie beside each other.
+__device__ inline void write_run(T* target, const T* near, Plane plane, int x, int step, int columns, bool as_word) {
     T voxel[RUN];
-    if (x >= plane.from && x + RUN <= plane.to) {
+    if (x >= plane.from && x + (RUN - 1) * step < plane.to) {
 #pragma unroll
-        for (int k = 0; k < RUN; ++k) voxel[k] = between(near[k * PITCH], near[(k + 1) * PITCH], plane.weight);
+        for (int k = 0; k < RUN; ++k) {
+            voxel[k] = between(near[k * step * PITCH], near[(k * step + 1) * PITCH], plane.weight);
+        }
     } else {
 #pragma unroll
         for (int k = 0; k < RUN; ++k) {
-            const bool there = x + k >= plane.from && x + k < plane.to;
-            voxel[k] = there ? between(near[k * PITCH], near[(k + 1) * PITCH], plane.weight) : (T)0;
+            const bool there = x + k * step >= plane.from && x + k * step < plane.to;
+            const T* at = near + k * step * PITCH;
+            voxel[k] = there ? between(at[0], at[PITCH], plane.weight) : (T)0;
         }
     }
     if constexpr (RUN > 1) {
@@ -70,7 +74,7 @@ __device__ inline void write_run(T* target, const T* near, Plane plane, int x, i
     }
 #pragma unroll
     for (int k = 0; k < RUN; ++k) {
-        if (x + k < columns) target[k] = voxel[k];
+        if (x + k * step < columns) target[k * step] = voxel[k];
     }
 }
 
@@ -108,10 +112,11 @@ extern "C" __global__ void __launch_bounds__(256) shear_lerp(
         }
         __syncthreads();
         for (int item = warp; item < n * SEGMENTS; item += n_warps) {
-            const int p = z + item / SEGMENTS, x = (item % SEGMENTS * 32 + lane) * RUN;
+            const int p = z + item / SEGMENTS, segment = item % SEGMENTS * 32 * RUN;
+            const int x = segment + (as_words ? lane * RUN : lane), step = as_words ? 1 : 32;
             T* target = out + ((z_start + p) * height + y) * width + x_start + x;
             const T* near = sample + ((int)(planes[p].offset - first) + x) * PITCH + p - z;
-            write_run(target, near, planes[p], x, columns, as_words);
+            write_run(target, near, planes[p], x, step, columns, as_words);
         }
         __syncthreads();
     }

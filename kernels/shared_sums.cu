@@ -4,11 +4,6 @@
 
 constexpr int AXES = 3, SUMS = 6, KEPT = 4;
 
-// A pair of float32 numbers of a spectrum.
-struct Complex {
-    float real, imaginary;
-};
-
 // What two arrays share along an axis, at a shift: a range of the first.
 struct Range {
     int64 start, stop;
@@ -76,10 +71,10 @@ extern "C" __global__ void mirrored_products(
     if ((bool)mirrored[0] != is_conjugated) z = z ? depth - z : 0;
     if ((bool)mirrored[1] != is_conjugated) y = y ? height - y : 0;
     const int64 here = (z * height + y) * columns + at % columns;
-    Complex a = ((const Complex*)fixed)[pairs[pair * of_pair] * size + here];
-    const Complex b = ((const Complex*)moving)[pairs[pair * of_pair + 1] * size + at];
-    if (!is_conjugated) a.imaginary = -a.imaginary;
-    ((Complex*)out)[i] = {a.real * b.real - a.imaginary * b.imaginary, a.real * b.imaginary + a.imaginary * b.real};
+    float2 a = ((const float2*)fixed)[pairs[pair * of_pair] * size + here];
+    const float2 b = ((const float2*)moving)[pairs[pair * of_pair + 1] * size + at];
+    if (!is_conjugated) a.y = -a.y;
+    ((float2*)out)[i] = make_float2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
 }
 
 // A thread takes one shift of one image: number of shared voxels, covariance, variances, and sums of squares.

@@ -38,10 +38,11 @@ DEVICE = Step("device", "bench.gpu_check.device:device", 20)
 PARTS: dict[int, tuple[Step, ...]] = {
     1: (
         DEVICE,
-        Step("parity", "bench.gpu_check.parity:parity", 140),
+        Step("parity", "bench.gpu_check.parity:parity", 128),
         Step("transfers", "bench.gpu_check.transfers:transfers", 35),
         Step("kernels", "bench.gpu_check.kernel_rates:kernel_rates", 80),
         Step("cucim", "bench.gpu_check.cucim:cucim", 20),
+        Step("nvcomp", "bench.gpu_check.nvcomp:nvcomp", 12),
     ),
     2: (
         DEVICE,

@@ -83,6 +83,31 @@ def library(code: str, options: tuple[str, ...] = (), *, sanitized: bool = False
     return path
 
 
+def traced(code: str, logger: Path) -> Path:
+    """The shared library of a text that calls ``logger``, C++ text, before each access to memory.
+
+    Compilers write such calls for ThreadSanitizer. Vectors stay whole: they are one access on a device.
+
+    Raises
+    ------
+    CompileError
+        If one of the texts does not compile.
+    """
+    text, own = _translated(code), logger.read_text()
+    path = folder() / f"{_key(text, own)}.so"
+    parts = [folder() / f"{_key(part, own)}.o" for part in ("traced " + text, "logger")]
+    flags = ["-c", "-O2", "-fno-tree-vectorize", "-fno-tree-sra", "-fno-ipa-sra"]
+    with _alone(path) as is_missing:
+        if is_missing:
+            source = folder() / f"{path.stem}.traced.cpp"
+            write(source, text)
+            _compile(parts[0], [*flags, "-fsanitize=thread", "-include", str(HERE / "cuda_cpu.h"), str(source)])
+            _compile(parts[1], [*flags, str(logger)])
+            objects = [*map(str, parts), str(_runtime(False))]
+            _compile(path, [*_mode(False), "-shared", "-Wl,-Bsymbolic", *objects, *_LIBRARIES])
+    return path
+
+
 @functools.cache
 def static_shared_bytes(path: Path) -> Mapping[str, int]:
     """Bytes of the shared arrays that each body of a library declares itself."""

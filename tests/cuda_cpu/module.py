@@ -150,7 +150,7 @@ class Function:
 
     def __init__(self, name: str, loaded: ctypes.CDLL, entry: Any, static_shared_bytes: int) -> None:
         self.name = name
-        self._library = loaded
+        self.library = loaded
         self._entry = entry
         self._static_shared_bytes = static_shared_bytes
 
@@ -187,7 +187,7 @@ class Function:
             )  # fmt: skip
             if not _settings.executes:
                 return
-            error = self._library.cuda_cpu_launch(self._entry, ctypes.byref(launch))
+            error = self.library.cuda_cpu_launch(self._entry, ctypes.byref(launch))
             if error is not None:
                 raise EmulatorError(error.decode())
             _n_launches += 1

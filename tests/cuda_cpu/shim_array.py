@@ -19,7 +19,7 @@ _COMPARISONS = {
 
 
 # Memory that is counted; a function may give back the array that it was given.
-_owned = weakref.WeakValueDictionary()
+OWNED = weakref.WeakValueDictionary()
 
 
 class ndarray:
@@ -216,7 +216,7 @@ def wrap(result):
         if host.dtype.char not in _KINDS:
             raise ValueError(f"Unsupported dtype {host.dtype}")
         array = ndarray.__new__(ndarray)
-        if host.base is None and _owned.get(id(host)) is not host:
+        if host.base is None and OWNED.get(id(host)) is not host:
             _own(array, host)
         else:
             array._host = host
@@ -231,7 +231,7 @@ def wrap(result):
 
 def _own(array, host):
     POOL.take(host.nbytes)
-    _owned[id(host)] = host
+    OWNED[id(host)] = host
     weakref.finalize(host, POOL.give, host.nbytes).atexit = False
     array._host = host
     BOOKS.make(host, current_stream().clock)

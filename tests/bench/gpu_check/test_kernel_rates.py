@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+import types
+import zlib
 from functools import partial
 
 import numpy as np
 import pytest
 
-from bench.gpu_check import cucim, device, kernel_rates, kernel_rows, stress, transfers
-from bench.gpu_check.step import NO_FIGURE, Asked
+from bench.gpu_check import cucim, device, kernel_rates, kernel_rows, nvcomp, stress, transfers
+from bench.gpu_check.step import NO_FIGURE, Asked, SkipError
 from tests.cuda_cpu import build, shim
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not() or "the emulator works")
@@ -94,6 +97,44 @@ def test_the_stress_passes_and_finds_what_differs(asked, monkeypatch):
         monkeypatch.setattr(stress, "MOST_APART", -1.0)
         with pytest.raises(AssertionError, match="2 of 2 runs differ"):
             stress.stress(asked)
+
+
+def test_without_nvcomp_its_step_is_skipped(asked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvidia.nvcomp", None)
+    with shim.installed(), pytest.raises(SkipError, match="nvCOMP is not installed"):
+        nvcomp.nvcomp(asked)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_chunks_that_nvcomp_compressed_must_come_back(asked, monkeypatch, lost):
+    class Body:
+        def __init__(self, array):
+            self.bytes = array if isinstance(array, bytes) else shim.asnumpy(array).tobytes()
+
+        def cpu(self):
+            return self.bytes
+
+    class Codec:
+        def __init__(self, *, algorithm, bitstream_kind):
+            assert (algorithm, bitstream_kind) == ("Deflate", "raw")
+
+        def encode(self, arrays):
+            made = [zlib.compressobj(wbits=-15) for _ in arrays]
+            return [Body(m.compress(a.bytes[lost:]) + m.flush()) for m, a in zip(made, arrays, strict=True)]
+
+    library = types.ModuleType("nvidia.nvcomp")
+    library.Codec, library.BitstreamKind = Codec, types.SimpleNamespace(RAW="raw")
+    library.as_arrays = lambda arrays: [Body(array) for array in arrays]
+    monkeypatch.setitem(sys.modules, "nvidia.nvcomp", library)
+    monkeypatch.setattr(nvcomp, "decoders", lambda d=nvcomp.decoders(): {"Deflate": d["Deflate"]})
+    with shim.installed():
+        if lost:
+            with pytest.raises(AssertionError, match="do not come back: Deflate"):
+                nvcomp.nvcomp(asked)
+        else:
+            nvcomp.nvcomp(asked)
+    (row,) = rows_of(asked)
+    assert row["same"] == (not lost) and row["ratio"] > 1 and row["GB_per_s"] == NO_FIGURE
 
 
 def test_cucim_is_compared_with_scikit_image(asked, monkeypatch):
