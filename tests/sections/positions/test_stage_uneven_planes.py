@@ -18,6 +18,8 @@ from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.options import SimilarityOptions
 from tests.sections.similarity.drawn_series import bordered, jittered, moving_border, rms, series, shaded
 
+pytestmark = pytest.mark.long
+
 OFF = {"register": "off", "no_data": "off", "high_pass": "off"}
 SPOILT = {
     "jitter": lambda planes: jittered(planes, 1, 1.5),
