@@ -13,6 +13,8 @@ from scipy import ndimage
 
 from docs.notebook_pages import NOTEBOOKS, Cell, executed, page_of
 
+pytestmark = pytest.mark.long
+
 BY_NAME = {path.stem: path for path in NOTEBOOKS}
 
 

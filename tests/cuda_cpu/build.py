@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 _FLAGS = (
     "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-w",
 )  # fmt: skip
-_OPTIMIZED = ("-O2",)
+_OPTIMIZED = ("-Og",)
 _SANITIZED = (
     "-Og", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
     "-fno-sanitize-recover=all",

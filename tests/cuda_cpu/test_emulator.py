@@ -265,7 +265,7 @@ def test_a_big_volume_takes_little_time():
     )  # fmt: skip
     a = np.arange(256 * 256 * 64).astype(np.uint16)
     out = np.zeros_like(a)
-    start = time.perf_counter()
+    start = time.process_time()
     add((a.size // 256,), (256,), (a, np.int64(a.size), out))
-    assert time.perf_counter() - start < 2.5  # takes 0.02 s on an idle machine
+    assert time.process_time() - start < 2.5  # of the processor; it takes 0.02 s
     np.testing.assert_array_equal(out, a + np.uint16(1))

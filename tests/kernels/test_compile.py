@@ -19,7 +19,7 @@ SPILL_BYTES = {
     "analyse_low_pass": 36, "blend_bands": 80, "fuse_frames": 88, "fuse_tiles": 60, "halve_mode": 24,
     "multiply_rows": 4,
 }  # fmt: skip
-# The newest has every variant, the others have each body once: what spills does so there as a rule.
+# The newest has each type of each body, the others have each body once: what spills does so there as a rule.
 # `python -m bench kernel_resources` compiles all for all devices.
 FAMILIES = (75, 90, 120)
 NEWEST = 120
@@ -44,15 +44,24 @@ def test_what_is_compiled_flushes_small_numbers_to_zero_as_on_a_device():
 
 
 def compiled_for(source, architecture):
-    """Variants of a file that are compiled for a family."""
-    if architecture == NEWEST:
-        return variants(source)
+    """Variants of a file that are compiled for a family: they have each type of each body, or each body once."""
     chosen, seen = [], set()
     for variant in variants(source):
-        if not seen.issuperset(variant.twins):
+        kinds = variant.names if architecture == NEWEST else ()
+        of_bodies = {(body, kind) for body in variant.twins for kind in (None, *kinds)}
+        if not seen.issuperset(of_bodies):
             chosen.append(variant)
-            seen.update(variant.twins)
+            seen |= of_bodies
     return chosen
+
+
+def test_each_type_of_each_body_is_compiled_for_the_newest_family():
+    for source in SOURCES:
+        asked, compiled = (
+            {(body, kind) for v in some for body in v.twins for kind in v.names}
+            for some in (variants(source), compiled_for(source, NEWEST))
+        )
+        assert compiled == asked, source
 
 
 def test_each_body_is_compiled_for_each_family():

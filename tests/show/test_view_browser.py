@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 from collections import Counter
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 from scipy import ndimage
 
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
@@ -22,6 +20,7 @@ from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.view import ViewOptions
+from tests.show.pages import still_picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -77,9 +76,7 @@ def shown(browser: Any, url: str) -> tuple[npt.NDArray[np.float64], dict[str, An
 
     page.on("response", count)
     page.goto(url)
-    page.wait_for_function("window.viewer && viewer.state.toJSON().layers && viewer.isReady()", timeout=60_000)
-    page.wait_for_timeout(500)
-    page.wait_for_function("viewer.isReady()")
+    still_picture(page)
     state = page.evaluate("JSON.parse(JSON.stringify(viewer.state.toJSON()))")
     edges = page.evaluate(
         """Array.from(viewer.display.panels).map(panel => panel.element.getBoundingClientRect())
@@ -87,7 +84,7 @@ def shown(browser: Any, url: str) -> tuple[npt.NDArray[np.float64], dict[str, An
     )
     left, top, width, height = min((edge for edge in edges if edge[2] > 200), key=lambda edge: edge[0] + edge[1])
     clip = {"x": left, "y": top, "width": width, "height": height}
-    picture = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("L"), np.float64)
+    picture = np.asarray(still_picture(page, clip=clip).convert("L"), np.float64)
     page.close()
     return picture, state, sent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import shutil
 from importlib.util import find_spec
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
@@ -23,6 +21,7 @@ from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.state import state_of
 from gpustitch.show.view import ViewOptions
+from tests.show.pages import still_picture
 
 pytestmark = pytest.mark.skipif(find_spec("neuroglancer") is None, reason="the extra [view] is not installed")
 
@@ -128,10 +127,7 @@ def test_channels_of_one_image_are_drawn_in_their_colours(tmp_path: Path) -> Non
             pytest.skip(f"there is no Chromium: {str(error).splitlines()[0]}")
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(served.url)
-        page.wait_for_function("window.viewer && viewer.state.toJSON().layers && viewer.isReady()", timeout=60_000)
-        page.wait_for_timeout(500)
-        page.wait_for_function("viewer.isReady()")
-        picture = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), np.int16)
+        picture = np.asarray(still_picture(page).convert("RGB"), np.int16)
         browser.close()
     # The panel of x and y is at the top left: its middle is that of the volume.
     middle_y, middle_x, away = 236, 320, 60

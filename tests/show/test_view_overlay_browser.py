@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 from scipy import ndimage
 
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
@@ -22,6 +20,7 @@ from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.view import ViewOptions
+from tests.show.pages import still_picture
 from tests.show.test_view_browser import browser as browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -30,6 +29,9 @@ SHAPE, LEVELS = (16, 120, 160), 3
 # Halved along all axes, along y and x first, and along y and z first.
 SPACINGS = [Spacing(1.0, 1.0, 1.0), Spacing(2.0, 1.0, 1.0), Spacing(1.0, 1.0, 1.6)]
 PX_PER_VOXEL = 5
+SCREEN = {"width": 900, "height": 520}
+# 80 x 80 voxels around the middle of the panel, away from what lies around it.
+MIDDLE = {"x": 250, "y": 80, "width": 80 * PX_PER_VOXEL, "height": 80 * PX_PER_VOXEL}
 Picture = npt.NDArray[np.float64]
 
 
@@ -73,36 +75,33 @@ def pictures(request: Any, browser: Any, tmp_path_factory: pytest.TempPathFactor
             output.write(Box.of_shape(SHAPE), smooth())
         places += [one_level(folder / name, level) for level in range(LEVELS)]
     with view.run(view.plan(ViewOptions(tuple(places), browser=False))) as served:
-        page = browser.new_page(viewport={"width": 900, "height": 700})
+        page = browser.new_page(viewport=SCREEN)
         page.goto(served.url)
-        page.wait_for_function("window.viewer && viewer.state.toJSON().layers && viewer.isReady()", timeout=60_000)
+        still_picture(page)
         yield {place.name: picture_of(page, number) for number, place in enumerate(places)}
         page.close()
 
 
 def picture_of(page: Any, number: int) -> Picture:
     """The xy panel with one layer visible."""
-    page.evaluate(
-        """([number, scale, middle]) => {
-            const state = JSON.parse(JSON.stringify(viewer.state.toJSON()));
-            state.layers.forEach((layer, n) => {
-                layer.visible = n === number;
-                if (layer.shader) layer.shader = 'void main() { emitGrayscale(toNormalized(getDataValue())); }';
-            });
-            Object.assign(state, {layout: 'xy', crossSectionScale: scale, position: middle, showAxisLines: false,
-                                  showScaleBar: false, showDefaultAnnotations: false, selectedLayer: {visible: false}});
-            viewer.state.restoreState(state);
-        }""",
-        [number, 1 / PX_PER_VOXEL, [SHAPE[2] / 2, SHAPE[1] / 2, SHAPE[0] / 2]],
-    )
-    page.wait_for_timeout(700)
-    page.wait_for_function("viewer.isReady()", timeout=60_000)
-    page.wait_for_timeout(700)
-    picture = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"), np.float64)
-    rows, columns = picture.shape
-    half = 40 * PX_PER_VOXEL  # voxels around the middle of the panel, away from what lies around it
-    middle = rows // 2 + 20, columns // 2
-    return picture[middle[0] - half : middle[0] + half, middle[1] - half : middle[1] + half]
+    for shown in (-1, number):
+        page.evaluate(
+            """([number, scale, middle]) => {
+                const state = JSON.parse(JSON.stringify(viewer.state.toJSON()));
+                state.layers.forEach((layer, n) => {
+                    layer.visible = n === number;
+                    if (layer.shader) layer.shader = 'void main() { emitGrayscale(toNormalized(getDataValue())); }';
+                });
+                Object.assign(state, {layout: 'xy', crossSectionScale: scale, position: middle, showAxisLines: false,
+                                      showScaleBar: false, showDefaultAnnotations: false,
+                                      selectedLayer: {visible: false}});
+                viewer.state.restoreState(state);
+            }""",
+            [shown, 1 / PX_PER_VOXEL, [SHAPE[2] / 2, SHAPE[1] / 2, SHAPE[0] / 2]],
+        )
+        # Of no layer the middle is even: what is seen thereafter is this layer, not the one before.
+        picture = still_picture(page, lambda taken, seen=shown >= 0: (np.std(taken) > 0) == seen, clip=MIDDLE)
+    return np.asarray(picture.convert("L"), np.float64)
 
 
 def shift_px(fixed: Picture, moving: Picture) -> npt.NDArray[np.float64]:

@@ -99,14 +99,15 @@ class DisplacementFit:
         taken = self.where.degrees <= degree
         terms = self.terms[:, taken]
         n = terms.shape[1]
-        a, b, c = (terms.T @ (of[:, None] * terms) for of in (yy, yx, xx))
-        normal = np.block([[a, b], [b, c]])
+        normal = np.empty((2, n, 2, n))
+        normal[0, :, 0], normal[0, :, 1], normal[1, :, 1] = (terms.T @ (of[:, None] * terms) for of in (yy, yx, xx))
+        normal[1, :, 0] = normal[0, :, 1]
         total = float((yy + xx).sum())
         if not total > 0:
             return change
         held = np.where(np.tile(self.where.degrees[taken], 2) > 0, _HELD, 1e-9) * total / 2
         right = np.concatenate([terms.T @ y, terms.T @ x])
-        found = np.linalg.solve(normal + np.diag(held), right).reshape(2, n)
+        found = np.linalg.solve(normal.reshape(2 * n, 2 * n) + np.diag(held), right).reshape(2, n)
         # Slopes that the two do not share make steps too short.
         found *= min(2.0, total / max(float(shared.sum()), total / 3))
         change[:, taken] = found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,12 +81,10 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
         sums.append(found)
     some = sums[0] > 1e-9 * sums[0].max()
     total, at, mean = sums[0][some], sums[1][some] / sums[0][some], sums[2][some] / sums[0][some]
-    knots = _knots(BIN * n_bins)
+    knots, every, bend = _basis(n_bins)
     longest = knots[-1]
-    count = len(knots) - _DEGREE - 1
     root = np.sqrt(total / total.sum())
-    basis = scipy.interpolate.BSpline(knots, np.eye(count), _DEGREE)(at)
-    bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
+    basis = every(at)
     # Coefficients are sums of falling steps; the last step is the level at the end, which may have either sign.
     design = np.cumsum(np.concatenate([root[:, None] * basis, bend]), axis=1)
     design = np.concatenate([design, -design[:, -1:]], axis=1)
@@ -93,6 +93,16 @@ def fit_curve(distance: Floats, similarity: Floats, weight: Floats) -> Curve:
     spline = scipy.interpolate.BSpline(knots, np.cumsum(factors[-2::-1])[::-1], _DEGREE)
     fine = np.arange(int(longest * FINE) + 1) / FINE
     return Curve(spline(fine), np.minimum(spline(fine, 1), -_LEAST_SLOPE))
+
+
+@functools.lru_cache(maxsize=256)
+def _basis(n_bins: int) -> tuple[Floats, Callable[[Floats], Floats], Floats]:
+    """Knots of the curve over some bins, all its splines at places, and how much each bends: alike for each fit."""
+    knots = _knots(BIN * n_bins)
+    count = len(knots) - _DEGREE - 1
+    bend = np.diff(np.eye(count), 3, axis=0) * np.sqrt(STIFFNESS / count)
+    knots.flags.writeable = bend.flags.writeable = False
+    return knots, scipy.interpolate.BSpline(knots, np.eye(count), _DEGREE), bend
 
 
 def _knots(longest: float) -> Floats:

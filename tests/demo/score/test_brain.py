@@ -29,6 +29,8 @@ from gpustitch.model import Box, Spacing
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.running.progress import SILENT
 
+pytestmark = pytest.mark.long
+
 SPEC = replace(SIZES["tiny"], stage_error_um=4.0, pixel_error=0.01)
 
 

@@ -12,6 +12,8 @@ from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.running.threads import Workers
 
+pytestmark = pytest.mark.long
+
 SPACING = Spacing(1.3, 1.8, 1.3)
 SHAPE, NOMINAL = (40, 48, 60), (4, 36, 4)
 

@@ -13,6 +13,8 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.fit_report import fit_lines, fit_record, tell_fit
 from tests.running.readings import Told
 
+pytestmark = pytest.mark.long
+
 
 def told_of(matrix, **changes):
     options = EstimateOptions(**changes)

@@ -17,6 +17,8 @@ from gpustitch.sections.similarity.stage import run as run_similarity
 from tests.sections.positions.zspacing_golden import rms_error
 from tests.sections.similarity.test_stage import Told
 
+pytestmark = pytest.mark.long
+
 N, MAX_LAG = 80, 6
 
 

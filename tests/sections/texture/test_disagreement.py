@@ -8,6 +8,8 @@ from gpustitch.ops.patches import PatchSimilarities, taken_planes
 from gpustitch.sections.texture.disagreement import disagreement
 from gpustitch.sections.texture.trend import CHANCE_OF_PARTS
 
+pytestmark = pytest.mark.long
+
 
 def spaced(seed, n=120):
     return np.cumsum(np.random.default_rng(seed).uniform(0.5, 1.5, n))

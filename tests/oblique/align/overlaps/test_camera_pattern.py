@@ -20,6 +20,8 @@ from gpustitch.oblique.align.stage import AlignOptions, AlignResult
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from tests.oblique.deskew.test_sweep import Holed
 
+pytestmark = pytest.mark.long
+
 SHAPE = (360, 96, 48)
 PITCH = (230, 72)
 SCAN = ObliqueScan(*SHAPE, 1.8, 1.8 / math.sqrt(2), 45.0)
