@@ -11,14 +11,15 @@ import numpy as np
 
 from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
-from gpustitch.oblique.align.matching import MatchOptions, xyz_text
+from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.overlaps.bending import with_bend
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, level_px
-from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Found, find_candidates, settle
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
 from gpustitch.oblique.align.overlaps.ground import find_ground
+from gpustitch.oblique.align.overlaps.reasons import why_no_room, why_nothing
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
 from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
@@ -39,8 +40,10 @@ _STILL = 0.33
 _FEW = 2.0
 # What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
 _OFF_PX, _OFF_SIGMAS = 1.5, 3.0
-# Least correlation for its standard error.
-_LEAST_CORRELATION = 0.1
+# Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
+_PAST_BINS = 0.25
+# Least and greatest correlation of a whole overlap for its standard error.
+_LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
@@ -167,9 +170,8 @@ class _Linking:
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
-            return self._made(_Refined(), self._nothing(found), ()), LinkCount()
-        z, y, x = (_NEAR_BINS * n + 1 for n in found.binning)
-        refined = [self._refine(nearest_voxel(p.offset_px), (z, y, x)) for p in worth]
+            return self._made(_Refined(), why_nothing(found, self._reach), ()), LinkCount()
+        refined = [self._checked_by_whole(p, found.binning) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
@@ -181,7 +183,7 @@ class _Linking:
             # Where the stated windows find nothing, no other place is offered.
             candidates = ()
         if worth[0].confidence < TRUSTED:
-            reason = self._nothing(found)
+            reason = why_nothing(found, self._reach)
         if reason or not self._may_move:
             return self._made(first, reason, candidates), first.count
         return self._checked(first, candidates)
@@ -217,6 +219,31 @@ class _Linking:
                 return ground, True
         return None, True
 
+    def _checked_by_whole(self, peak: Peak, binning: ZYX) -> _Refined:
+        """The offset near a peak: by windows, or by the overlap as a whole where windows lead past the peak.
+
+        Light that falls off along the camera's picture, or tiles that saturate, displace windows all alike, and they
+        do not know. Of the whole overlap levels and shading are taken away.
+        """
+        z, y, x = (_NEAR_BINS * n + 1 for n in binning)
+        refined = self._refine(nearest_voxel(peak.offset_px), (z, y, x))
+        if refined.n_independent < _FEW or self._options.window_px is not None:
+            return refined
+        past = self._past(refined, peak, binning)
+        if past <= _PAST_BINS:
+            return refined
+        whole = self._whole(dataclasses.replace(self._overlap, offset=nearest_voxel(peak.offset_px)), (z, y, x))
+        if whole is None:
+            return refined
+        off = np.abs(np.subtract(whole.offset_px, refined.offset_px))
+        if (off > whole.sigma_px).any() and self._past(whole, peak, binning) < past:
+            return dataclasses.replace(whole, count=refined.count, bend_px=refined.bend_px)
+        z_px, y_px, x_px = np.hypot(refined.sigma_px, off).tolist()
+        return dataclasses.replace(refined, sigma_px=(z_px, y_px, x_px))
+
+    def _past(self, refined: _Refined, peak: Peak, binning: ZYX) -> float:
+        return float((np.abs(np.subtract(refined.offset_px, self._in_grid(peak.offset_px))) / binning).max())
+
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
         refined = self._by_windows(place, near_px)
@@ -243,7 +270,7 @@ class _Linking:
         fixed = (middle[0], middle[1], middle[2])
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
         # What does not correlate moves the peak of each structure by this part of its reach.
-        r = min(max(whole.correlation, _LEAST_CORRELATION), 0.99)
+        r = min(max(whole.correlation, _LEAST_CORRELATION), _SUREST_CORRELATION)
         left = math.sqrt((1 - r**2) / settled.n_structures) / r
         z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
         return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
@@ -253,7 +280,7 @@ class _Linking:
         options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
         windows, centres = fitting(overlap, self._windows(), shrinks=options.window_px is None)
         if centres.is_empty:
-            return _Refined(reason=_no_room(overlap.shape, windows.shape))
+            return _Refined(reason=why_no_room(overlap.shape, windows.shape))
         points = draw_points(
             overlap.fixed, centres, options.blob_window_px, options.sample_count, self._rng, self._workers
         )
@@ -325,29 +352,6 @@ class _Linking:
             return f"{agree}; give a larger `sample_count` or `window_px`"
         return ""
 
-    def _nothing(self, found: Found) -> str:
-        """Why no place can be trusted."""
-        if not found.n_voxels:
-            return f"the tiles share nothing within {xyz_text(self._reach)} voxels (x,y,z); give a larger `search_px`"
-        if not found.peaks:
-            return "nothing in the overlap can be compared: it shows no structure"
-        first = found.peaks[0]
-        if first.is_drawn_out:
-            return (
-                "along a line of places all fit alike: fibres, layers or a pattern of the camera run on through the "
-                "overlap; a smaller `search_px` leaves out what the stage cannot have missed by"
-            )
-        others = [p.height for p in found.peaks[1:]]
-        if others and others[0] > found.mirrored:
-            return (
-                f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): the "
-                "texture repeats; a smaller `search_px` leaves out places that the stage cannot have missed by"
-            )
-        return (
-            f"no place stands out: the best of {first.height:.1f} standard deviations, mirror images reach "
-            f"{found.mirrored:.1f}; the overlap is empty, or the stage further off: then give a larger `search_px`"
-        )
-
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
         if refined.matches:
@@ -386,11 +390,3 @@ def _less(a: Sequence[float], b: Sequence[float]) -> PxZYX:
 
 def _is_near(offset: PxZYX, place: ZYX, near_px: PxZYX | None) -> bool:
     return near_px is None or all(abs(a - b) <= n for a, b, n in zip(offset, place, near_px, strict=True))
-
-
-def _no_room(room: ZYX, window: ZYX) -> str:
-    needed = [n + 2 for n in window]
-    return (
-        f"the overlap of {xyz_text(room)} voxels (x,y,z) has no room for a window, which needs {xyz_text(needed)}; "
-        "give a smaller `window_px`"
-    )

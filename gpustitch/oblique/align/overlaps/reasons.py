@@ -1,0 +1,40 @@
+"""Why an overlap gives no link, for people."""
+
+from __future__ import annotations
+
+from gpustitch.model import ZYX
+from gpustitch.oblique.align.matching import xyz_text
+from gpustitch.oblique.align.overlaps.candidates import Found
+
+
+def why_nothing(found: Found, reach_px: ZYX) -> str:
+    """Why no place within reach (z, y, x) of the assumed one can be trusted."""
+    if not found.n_voxels:
+        return f"the tiles share nothing within {xyz_text(reach_px)} voxels (x,y,z); give a larger `search_px`"
+    if not found.peaks:
+        return "nothing in the overlap can be compared: it shows no structure"
+    first = found.peaks[0]
+    if first.is_drawn_out:
+        return (
+            "along a line of places all fit alike: fibres, layers or a pattern of the camera run on through the "
+            "overlap; a smaller `search_px` leaves out what the stage cannot have missed by"
+        )
+    others = [p.height for p in found.peaks[1:]]
+    if others and others[0] > found.mirrored:
+        return (
+            f"two places fit nearly alike ({first.height:.1f} and {others[0]:.1f} standard deviations): the "
+            "texture repeats; a smaller `search_px` leaves out places that the stage cannot have missed by"
+        )
+    return (
+        f"no place stands out: the best of {first.height:.1f} standard deviations, mirror images reach "
+        f"{found.mirrored:.1f}; the overlap is empty, or the stage further off: then give a larger `search_px`"
+    )
+
+
+def why_no_room(room_px: ZYX, window_px: ZYX) -> str:
+    """Why an overlap (z, y, x) gives no link of windows of this size."""
+    needed = [n + 2 for n in window_px]
+    return (
+        f"the overlap of {xyz_text(room_px)} voxels (x,y,z) has no room for a window, which needs {xyz_text(needed)}; "
+        "give a smaller `window_px`"
+    )
