@@ -44,10 +44,10 @@ def test_stripes_are_found_at_the_levels_of_their_width(width, level):
 
 
 def test_frames_speak_together():
-    faint = [scene(SceneSpec(rows=256, columns=256, amplitude=0.02, width=2, seed=seed)) for seed in range(90, 96)]
+    faint = [scene(SceneSpec(rows=256, columns=256, amplitude=0.016, width=2, seed=seed)) for seed in range(90, 96)]
     alone, together = strengths([faint[0].raw]), strengths([made.raw for made in faint])
-    assert sum(together) > sum(alone)
-    assert together[0] > 0.5
+    assert not any(alone)
+    assert min(together[:2]) > 0.4
 
 
 def test_small_frames_say_nothing():
@@ -67,6 +67,16 @@ def test_tissue_in_frames_of_a_short_side_is_not_taken_for_stripes(shape, size):
         light = 1000 * (1 + 0.25 * tissue / tissue.std())
         frames.append(rng.poisson(np.clip(light, 20, None)).astype(np.uint16))
     assert not any(Windows(frames, 0).likeness(6, "db3").strengths)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_and_edges_do_not_hide_stripes(seed):
+    made = scene(SceneSpec(rows=384, columns=512, amplitude=0.06, width=4, cells=250, cell_counts=9000, seed=30 + seed))
+    edge = np.where(np.hypot(*(np.indices(made.raw.shape) - 190.0)) < 150, 1.0, 0.3)
+    raw = np.rint((made.raw - 100.0) * edge + 100).astype(np.uint16)
+    assert min(strengths([raw])[1:3]) > 0.5
+    without = scene(SceneSpec(rows=384, columns=512, amplitude=0, width=4, cells=250, cell_counts=9000, seed=30 + seed))
+    assert not any(strengths([np.rint((without.raw - 100.0) * edge + 100).astype(np.uint16)]))
 
 
 @pytest.mark.parametrize("seed", range(4))
