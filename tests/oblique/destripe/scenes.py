@@ -146,6 +146,14 @@ def faded(spec: SceneSpec, profile: Floats) -> Scene:
     return _seen(base, base.ideal, base.gain**profile)
 
 
+def streaked(spec: SceneSpec, length_px: float) -> Scene:
+    """A scene under streaks of light, light and dark ones, alike over about ``length_px`` columns."""
+    base, rng = scene(replace(spec, amplitude=0.0)), np.random.default_rng(spec.seed + 7000)
+    noise = rng.normal(size=(spec.rows, spec.columns))
+    logarithm = ndimage.gaussian_filter(noise, (spec.width / _FWHM, length_px / _FWHM), mode="wrap")
+    return _seen(base, base.ideal, np.exp(spec.amplitude / 2 * logarithm / logarithm.std()))
+
+
 def _seen(of: Scene, ideal: Floats, gain: Floats) -> Scene:
     """The scene with other light, by a camera of 16 bits."""
     light = ideal * gain

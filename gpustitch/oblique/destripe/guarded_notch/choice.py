@@ -39,10 +39,13 @@ class Lines:
         Standard deviation of the lines that end within the frames, as a fraction of the light; 0 if none matter.
     lean_deg
         Angle of lines that go on but lean, positive where they run down to the right.
+    streaks
+        Standard deviation of lines that end but are streaks of light, which are taken; 0 if there are none.
     """
 
     ending: float = 0.0
     lean_deg: float = 0.0
+    streaks: float = 0.0
 
     def cautions(self) -> Iterator[str]:
         """What users should be warned of."""
@@ -51,6 +54,11 @@ class Lines:
                 f"lines along the rows, of {100 * self.ending:.1f} % of the light, end within the frames, as vessels, "
                 f"fibres and bent streaks do: they are left as they are; give `notch_length_px`, such as "
                 f"{LENGTHS_PX[-1]:.0f}, to remove them too"
+            )
+        if self.streaks:
+            yield (
+                f"lines along the rows, of {100 * self.streaks:.1f} % of the light, end within the frames, light and "
+                f"dark ones alike, as streaks of light do: they are removed; look whether any were vessels or fibres"
             )
         if self.lean_deg:
             lean, side = abs(self.lean_deg), "counter-clockwise" if self.lean_deg > 0 else "clockwise"
@@ -135,6 +143,7 @@ class Choice:
             "stripes": round(self.stripes, _DIGITS),
             "lines_end": self.lines_along.ending > 0,
             "ending": round(self.lines_along.ending, _DIGITS),
+            "streaks": round(self.lines_along.streaks, _DIGITS),
             "lean_deg": round(self.lines_along.lean_deg, 3),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
@@ -182,6 +191,8 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     stripes = likeness.stripes()
     trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
     chosen = mildest(trials, stripes)
+    if chosen is None and lines.streaks:
+        lines = Lines(ending=lines.streaks)
     return Choice(chosen, stripes**0.5, trials, len(frames), lines, is_too_small=near.n_levels < _LEAST_COMPARED)
 
 
@@ -196,12 +207,16 @@ def _lines_along(windows: Windows, near: Likeness) -> Lines:
     """Whether lines end within the frames, or only leave their row because they lean."""
     if not any(near.strengths):
         return Lines()
-    ending = windows.ending()
+    length, ending = windows.length(), windows.ending()
+    if length.is_short:
+        return Lines(ending=length.near**0.5)
     if not ending.matters:
         return Lines()
     lean = windows.lean()
     if lean.covariance - lean.along_rows >= _LEAST_LEANING * ending.energy:
         return Lines(lean_deg=lean.degrees)
+    if windows.are_streaks(ending):
+        return Lines(streaks=ending.energy**0.5)
     return Lines(ending=ending.energy**0.5)
 
 

@@ -6,7 +6,7 @@ difference of their covariances, level by level, is the stripes' energy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,13 +25,23 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
 from gpustitch.oblique.destripe.guarded_notch.reach import Ending, Grids, ending_of
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
+from gpustitch.oblique.destripe.guarded_notch.streaks import Length, are_streaks, length_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, between_windows_px, windows_apart
+from gpustitch.ops.robust import MAD_TO_SIGMA, weighted_median
+
+# Details and weights (1, rows, windows) of each level, the finest first, of each frame.
+OfFrames = list[list[tuple[Array, Array]]]
 
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
 # Details beyond those of such a gain (its logarithm) are borders: no stripe is as strong.
 _MOST_GAIN = 0.4
+# Details beyond so many robust standard deviations are cells and edges: where it is doubted whether there are stripes,
+# they are cut, or their few products would be most of the error.
+_STANDS_OUT = 2.0
+# Nothing is surer than this unless all details, not cut, are more alike by so many standard errors.
+_OF_MANY_ROWS = 1.5
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
 # Lines are followed along the rows without what is wider than this level's periods.
@@ -50,38 +60,44 @@ class Doubt:
         Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
     likely
         Beside levels that count, so many will do.
+    alone
+        So many are enough beside a level that holds a little more than tissue, too.
     power
         Of the part of a row's mean that is stripes: what is taken of it. 1 leaves the least error (Wiener), 0 the least
         of the stripes, which are seen sooner than tissue that is missed.
+    clear
+        Where rows are so many times more alike than tissue, as many standard errors will do as in frames of many
+        columns: what rows vary by are the stripes.
     """
 
     sure: float
     likely: float
+    alone: float
     power: float
+    clear: float = np.inf
 
 
-_SIDE_BY_SIDE = Doubt(2.0, 1.0, 1 / 2)
+_SIDE_BY_SIDE = Doubt(2.0, 2.0, 3.5, 1 / 2)
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
-_FAR = Doubt(3.0, 1.0, 1 / 2)
-_FEW = Doubt(3.0, 2.0, 3 / 4)
-
-
-# Stripes that are alike by so many times more than tissue are clear in few columns too.
-_CLEAR = 50.0
+_FAR = Doubt(3.0, 1.0, 4.5, 1 / 2)
+_FEW = Doubt(3.0, 3.0, 4.5, 3 / 4, clear=50.0)
+# Stripes have borders, so beside their level another holds so many standard errors of them.
+_A_LITTLE = 1.0
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Covariance of windows apart at each level, the finest first: along rows, along columns, and standard errors.
+    """Covariance of windows apart at each level, the finest first: along rows, and along columns with its error.
 
-    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``taken`` is the mean
-    square of what a robust mean of each row takes: stripes, and tissue by chance.
+    ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``surely`` is by how
+    many standard errors rows are more alike than columns where what stands out, as cells and edges do, is cut.
+    ``taken`` is the mean square of what a robust mean of each row takes: stripes, and tissue by chance.
     """
 
     rows: Floats
     columns: Floats
-    rows_error: Floats
     columns_error: Floats
+    surely: Floats
     taken: Floats
     doubt: Doubt = _SIDE_BY_SIDE
 
@@ -96,14 +112,12 @@ class Likeness:
 
         Stripes have borders, so they are found at neighbouring levels; a level found alone does not count.
         """
-        error = np.hypot(self.rows_error, self.columns_error)
-        # Rows far more alike than tissue ever is are no chance of tissue: what they vary by are the stripes.
-        clear = self.rows > _CLEAR * (self.columns + self.doubt.sure * self.columns_error)
+        clear = self.rows > self.doubt.clear * (self.columns + self.doubt.sure * self.columns_error)
         sure = np.where(clear, _SIDE_BY_SIDE.sure, self.doubt.sure)
-        found = self.rows > self.columns + sure * error
-        found &= _beside(found)
+        found = self.surely > sure
+        found &= _beside(found) | (_beside(self.surely > _A_LITTLE) & (self.surely > self.doubt.alone))
         for _ in found:
-            found |= (self.rows > self.columns + self.doubt.likely * error) & _beside(found)
+            found |= (self.surely > self.doubt.likely) & _beside(found)
         part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
         return tuple((np.clip(part, 0, 1) ** self.doubt.power).tolist())
 
@@ -130,6 +144,7 @@ class Windows:
         self._doubt = _SIDE_BY_SIDE if self.columns >= _LEAST_WINDOWS * WINDOW_PX else _FEW
         self._apart = windows_apart(self.columns)
         self._apart_turned = windows_apart(frames[0].shape[0])
+        self._lines: tuple[Grids, Grids] | None = None
 
     def likeness_of_whole_rows(self, level: int, wavelet: str) -> Likeness:
         """The covariances of windows half a frame apart; of rows, none if what they share does not reach both ends."""
@@ -142,24 +157,50 @@ class Windows:
     def likeness(self, level: int, wavelet: str, over: float | None = None) -> Likeness:
         """The covariances at ``level`` levels, of windows side by side, or of windows ``over`` this part of a row."""
         notch = Notch(1.0, level, wavelet)
-        rows, rows_error = _mean(self._upright, notch, self._distances(level, over))
-        columns, columns_error = _mean(self._turned, notch, self._distances(level, over, turned=True))
         known = levels_in(self._upright[0][0].shape[1], notch) if self._most_apart else 0
+        both = [_details_of(grids, notch) for grids in (self._upright, self._turned)]
+        apart = [self._distances(level, over, turned=turned) for turned in (False, True)]
+        most = [_most_detail(n) for n in range(1, level + 1)]
+        (rows, rows_error), (columns, columns_error) = (_mean(*each, most) for each in zip(both, apart, strict=True))
         columns = np.where(np.arange(level) < known, np.maximum(columns, 0), np.inf)
-        taken = _squares_of_rows(self._upright, notch)
-        return Likeness(rows, columns, rows_error, columns_error, taken, _FAR if over else self._doubt)
+        common = np.maximum(*(_spreads(details) for details in both))
+        cut = np.minimum(most, _STANDS_OUT * common)
+        robust = [_mean(*each, cut) for each in zip(both, apart, strict=True)]
+        surely = _surely(*robust[0], np.where(np.isfinite(columns), np.maximum(robust[1][0], 0), np.inf), robust[1][1])
+        # A single bright row is cut in all its details, which then seem to be many rows.
+        of_many = _surely(rows, rows_error, columns, columns_error) > _OF_MANY_ROWS
+        surely = np.where(of_many, surely, np.minimum(surely, _OF_MANY_ROWS))
+        taken = _squares_of_rows(both[0])
+        doubt = _FAR if over else self._doubt
+        return Likeness(rows, columns, columns_error, surely, taken, doubt)
 
     def ending(self) -> Ending:
         """The lines along the rows that end within the frames."""
         if not self._most_apart:
             return Ending()
         further = min(2, self._most_apart)
-        upright, turned = (_thin_lines(grids) for grids in (self._upright, self._turned))
-        return ending_of(upright, turned, further * self._apart, further * self._apart_turned)
+        return ending_of(*self._both_thin(), further * self._apart, further * self._apart_turned)
+
+    def length(self) -> Length:
+        """How far lines along the rows go on."""
+        if not self._most_apart:
+            return Length()
+        step_px = between_windows_px(self.columns)
+        return length_of(*self._both_thin(), self._apart, self._apart_turned, step_px)
+
+    def are_streaks(self, ending: Ending) -> bool:
+        """Whether lines that end within the frames are streaks of light."""
+        return are_streaks(*self._both_thin(), self._apart, self._apart_turned, ending.energy)
 
     def lean(self) -> Lean:
         """How far lines lean that go on over half a frame, if any do."""
-        return lean_of(_thin_lines(self._upright), between_windows_px(self.columns))
+        return lean_of(self._both_thin()[0], between_windows_px(self.columns))
+
+    def _both_thin(self) -> tuple[Grids, Grids]:
+        """Lines of the frames, and of the frames turned."""
+        if self._lines is None:
+            self._lines = _thin_lines(self._upright), _thin_lines(self._turned)
+        return self._lines
 
     def _distances(self, level: int, over: float | None = None, *, turned: bool = False) -> list[int]:
         """How many windows apart are compared at each level, the finest first; none if frames are too small."""
@@ -186,26 +227,45 @@ class Windows:
             stripes = stripes_of(grid, weights, notch, self.columns)
             left.append((grid - stripes, weights))
             taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
-        rows, _ = _mean(left, Notch(1.0, level, notch.wavelet), self._distances(level, _HALF if whole_rows else None))
+        apart = self._distances(level, _HALF if whole_rows else None)
+        most = [_most_detail(n) for n in range(1, level + 1)]
+        rows, _ = _mean(_details_of(left, Notch(1.0, level, notch.wavelet)), apart, most)
         return rows, float(np.sqrt(taken / weight))
 
 
-def _mean(grids: list[tuple[Array, Array]], notch: Notch, distances: Sequence[int]) -> tuple[Floats, Floats]:
-    """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no level.
+def _details_of(grids: list[tuple[Array, Array]], notch: Notch) -> OfFrames:
+    """Details and weights of each level of each frame."""
+    # Also where a side is short for a level: there tissue would pass for stripes.
+    found = (details(without_tissue(grid, notch.level), weights, notch, notch.level) for grid, weights in grids)
+    return [each.by_level() for each in found]
 
-    One row of all frames counts as one sample: neighbouring frames show the same tissue, and stripes stay in place.
+
+def _spreads(frames: OfFrames) -> Floats:
+    """Robust standard deviation of the details of each level, about 0."""
+    of_levels = zip(*frames, strict=True)
+    flat = ((np.concatenate([part[n].ravel() for part in level]) for n in (0, 1)) for level in of_levels)
+    return np.array([MAD_TO_SIGMA * weighted_median(np.abs(values), weights) for values, weights in flat])
+
+
+def _surely(rows: Floats, rows_error: Floats, columns: Floats, columns_error: Floats) -> Floats:
+    """By how many standard errors rows are more alike than columns."""
+    return (rows - columns) / np.maximum(np.hypot(rows_error, columns_error), 1e-30)
+
+
+def _mean(frames: OfFrames, distances: Sequence[int], most: Sequence[float] | Floats) -> tuple[Floats, Floats]:
+    """Weighted mean product of windows apart at each level, and its standard error; 0 where there is no distance.
+
+    Details are cut at ``most``. One row of all frames counts as one sample: neighbouring frames show the same tissue,
+    and stripes stay in place.
     """
-    sums, weights, error = (np.zeros(notch.level) for _ in range(3))
-    products = [list(_products(grid, weight, notch, distances)) for grid, weight in grids]
-    for of_frame in products:
-        for level, (product, weight) in enumerate(of_frame):
-            sums[level] += product.sum()
-            weights[level] += weight.sum()
-    mean = sums / np.maximum(weights, 1e-12)
-    for level, of_level in enumerate(zip(*products, strict=True)):
-        of_rows = sum((product - weight * mean[level]).sum(axis=1) for product, weight in of_level)
-        error[level] = np.sqrt(np.square(of_rows).sum())
-    return mean, error / np.maximum(weights, 1e-12)
+    mean, error = np.zeros(len(most)), np.zeros(len(most))
+    for level, apart in enumerate(distances):
+        products = [_products(*frame[level], apart, float(most[level])) for frame in frames]
+        total = max(sum(float(weight.sum()) for _, weight in products), 1e-12)
+        mean[level] = sum(float(product.sum()) for product, _ in products) / total
+        of_rows = sum((product - weight * mean[level]).sum(axis=1) for product, weight in products)
+        error[level] = np.sqrt(np.square(of_rows).sum()) / total
+    return mean, error
 
 
 def _thin_lines(grids: list[tuple[Array, Array]]) -> Grids:
@@ -217,15 +277,14 @@ def _thin_lines(grids: list[tuple[Array, Array]]) -> Grids:
     return found
 
 
-def _squares_of_rows(grids: list[tuple[Array, Array]], notch: Notch) -> Floats:
+def _squares_of_rows(frames: OfFrames) -> Floats:
     """Weighted mean square of the robust means of whole rows at each level."""
-    sums, counted = np.zeros(notch.level), np.full(notch.level, 1e-12)
-    for grid, weights in grids:
-        matrix = low_pass_matrix(grid.shape[2], np.inf)
-        found = details(without_tissue(grid, notch.level), weights, notch, notch.level)
-        for level, (detail, weight) in enumerate(found.by_level()):
+    levels = len(frames[0])
+    sums, counted = np.zeros(levels), np.full(levels, 1e-12)
+    for frame in frames:
+        for level, (detail, weight) in enumerate(frame):
             most, means = _most_detail(level + 1), np.empty_like(detail)
-            whole = np.ones(detail.shape[1], np.float32)
+            matrix, whole = low_pass_matrix(detail.shape[2], np.inf), np.ones(detail.shape[1], np.float32)
             robust_low_pass(np.clip(detail, -most, most), weight, matrix, whole, means)
             sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
             counted[level] += weight.sum(dtype=np.float64)
@@ -236,14 +295,8 @@ def _most_detail(level: int) -> float:
     return float(_MOST_GAIN * 2 ** (level / 2))
 
 
-def _products(grid: Array, weights: Array, notch: Notch, distances: Sequence[int]) -> Iterator[tuple[Floats, Floats]]:
-    """Weighted products of windows apart, and their weights (rows, pairs), of each level that has a distance."""
-    if not distances:
-        return
-    # Also where a side is short for a level: there tissue would pass for stripes.
-    found = details(without_tissue(grid, notch.level), weights, notch, notch.level)
-    for level, (apart, (detail, weight)) in enumerate(zip(distances, found.by_level(), strict=True), 1):
-        most = _most_detail(level)
-        values, w = np.clip(detail[0].astype(np.float64), -most, most), weight[0].astype(np.float64)
-        both = w[:, apart:] * w[:, :-apart]
-        yield values[:, apart:] * values[:, :-apart] * both, both
+def _products(detail: Array, weights: Array, apart: int, most: float) -> tuple[Floats, Floats]:
+    """Weighted products of windows ``apart``, and their weights (rows, pairs), of one level of one frame."""
+    values, w = np.clip(detail[0].astype(np.float64), -most, most), weights[0].astype(np.float64)
+    both = w[:, apart:] * w[:, :-apart]
+    return values[:, apart:] * values[:, :-apart] * both, both

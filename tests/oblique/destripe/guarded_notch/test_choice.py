@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from gpustitch.errors import ParameterError
 from gpustitch.oblique.destripe.correction import Correction
@@ -15,7 +16,16 @@ from gpustitch.oblique.destripe.guarded_notch.choice import check_open, choose_n
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch
 from gpustitch.oblique.destripe.guarded_notch.trials import Trial, mildest
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
-from tests.oblique.destripe.scenes import SceneSpec, Vessels, faded, leaning, scene, score, with_vessels
+from tests.oblique.destripe.scenes import (
+    SceneSpec,
+    Vessels,
+    faded,
+    leaning,
+    scene,
+    score,
+    streaked,
+    with_vessels,
+)
 
 pytestmark = pytest.mark.long
 
@@ -211,6 +221,27 @@ def test_stripes_of_a_sheet_in_focus_in_the_middle_are_no_vessels(columns, width
     made = score(frames[0], choice.correction(replace(OPEN, dtype="float32")).apply(frames[0].raw))
     none = score(frames[0], frames[0].raw.astype(np.float32) - 100)
     assert made.error < 0.9 * none.error and made.energy < 0.25 * none.energy
+
+
+@pytest.mark.parametrize("seed", [40, 60])
+def test_streaks_that_end_are_taken_and_said(seed):
+    frame = streaked(S(rows=384, columns=1024, amplitude=0.2, width=3, seed=seed), 400.0)
+    choice = choose_notch([frame.raw], OPEN)
+    assert choice.notch is not None and choice.lines_along.streaks > 0.04 and choice.record["streaks"] > 0.04
+    assert "end within the frames" in choice.cautions[0] and "they are removed" in choice.cautions[0]
+    made = score(frame, choice.correction(replace(OPEN, dtype="float32")).apply(frame.raw))
+    none = score(frame, frame.raw.astype(np.float32) - 100)
+    assert made.error < 0.75 * none.error and made.energy < 0.25 * none.energy and abs(made.kept - 100) < 3
+
+
+@pytest.mark.parametrize(("width", "aspect"), [(2, 6), (4, 3), (4, 6), (8, 3)])
+@pytest.mark.parametrize("seed", range(2))
+def test_tissue_in_short_layers_along_the_rows_is_left(width, aspect, seed):
+    noise = np.random.default_rng(seed).normal(size=(520, 712))
+    layers = ndimage.gaussian_filter(noise, (width, aspect * width))[100:-100, 100:-100]
+    light = 900 * np.exp(0.2 * layers / layers.std())
+    choice = choose_notch([np.random.default_rng(seed).poisson(light + 100).astype(np.uint16)], OPEN)
+    assert choice.notch is None and not choice.lines_along.streaks
 
 
 @pytest.mark.parametrize("degrees", [-1.0, 0.5, 2.0])
