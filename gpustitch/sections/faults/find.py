@@ -15,6 +15,7 @@ from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.ops.robust import median_and_scatter
 from gpustitch.sections.faults.damage import damaged_sections
 from gpustitch.sections.faults.losses import (
+    QUALITY_WINDOW,
     corrected,
     displacements,
     fit_curve_and_quality,
@@ -28,7 +29,7 @@ FAULT_TYPES = ("constant", "damaged", "duplicate", "missing", "swapped")
 # A finding must stand out from the scatter of its type by this many standard deviations.
 _GAP_SIGMAS = 3.3
 _ORDER_SIGMAS = 3.0
-# A displacement's error is that of its votes, or what is usual in the series, times this for votes share errors: where
+# A displacement's error is that of its votes, or what is usual around it, times this for votes share errors: where
 # similarities do not follow one curve, no place is told.
 _USUAL_ERRORS = 4.0
 # In local spacings: nearer than this is the same place, farther than this in the wrong direction is the wrong order.
@@ -382,10 +383,16 @@ def _gaps(
     return faults
 
 
-def _usual_error(error: Floats) -> float:
-    """Median error, in local spacings, of the displacements that are seen; 0 if there are none."""
-    seen = error[error < _SEEN]
-    return float(np.median(seen)) if len(seen) else 0.0
+def _usual_error(error: Floats) -> Floats:
+    """Usual error, in local spacings, about each of the displacements; of those that are seen, 0 if there are none.
+
+    It is that of the series, or more where the sections around show less, as where staining fades.
+    """
+    seen = np.where(error < _SEEN, error, np.nan)
+    if np.isnan(seen).all():
+        return np.zeros(len(error))
+    usual: Floats = np.maximum(np.nanmedian(seen), local_median(seen, QUALITY_WINDOW))
+    return usual
 
 
 def _confidence(found: float, least: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.bench_zspacing_faults import series, sorts
 from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, simulate_series
 from gpustitch.errors import ParameterError
 from gpustitch.sections.faults.find import FAULT_TYPES, SectionFault, find_faults
@@ -282,3 +283,12 @@ def test_bad_input_is_refused() -> None:
         find_faults(strip, np.where(place == 3, np.nan, place))
     with pytest.raises(ParameterError):
         find_faults(strip, place, -np.ones(10))
+
+
+@pytest.mark.parametrize("sort", list(sorts()), ids=lambda sort: sort.name)
+def test_thresholds_name_what_they_named_when_chosen(sort):
+    assert sort.row(range(100, 102))["holds"], sort.row(range(100, 102))
+
+
+def test_where_staining_fades_steps_err_more_than_elsewhere_and_make_no_gaps():
+    assert not series("fading", 3).named
