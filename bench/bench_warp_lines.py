@@ -22,7 +22,7 @@ from bench.gpu_check import kernel_rows
 from bench.gpu_check.step import device_of
 from tests.cuda_cpu import build, module, shim, shim_array
 
-LINE, SECTOR, WARP = 128, 32, 32
+LINE, SECTOR, WARP, MOST_WARPS = 128, 32, 32, 32
 LOGGER = Path(__file__).with_name("warp_lines.cpp")
 # Most accesses of a launch that are kept, and the least bytes of an array that counts.
 ROOM, LEAST_BYTES, MOST_ARRAYS = 6_000_000, 4096, 64
@@ -58,14 +58,12 @@ def counted(accesses: npt.NDArray[Any]) -> dict[str, float]:
     # The n-th time that a thread comes to a place.
     at = np.arange(len(a))
     times = at - np.maximum.accumulate(np.where(same, 0, at))
-    warps = np.stack([a["block"], a["thread"] // WARP, a["place"], times], axis=1).astype(np.int64)
-    _, request = np.unique(warps, axis=0, return_inverse=True)
+    warps = a["block"].astype(np.int64) * MOST_WARPS + a["thread"] // WARP
+    request = _numbered(_numbered(warps) * (int(times.max()) + 1) + times, _numbered(a["place"]))
+    # Arrays are far from each other; an access has two ends.
     first = a["at"].astype(np.int64) + (a["array"].astype(np.int64) << 40)
-    ends = [first, first + a["size"] - 1]
-    lines, sectors = (
-        len(np.unique(np.concatenate([np.stack([request.ravel(), end // size], axis=1) for end in ends]), axis=0))
-        for size in (LINE, SECTOR)
-    )
+    ends, twice = np.concatenate([first, first + a["size"] - 1]), np.concatenate([request, request])
+    lines, sectors = (int(_numbered(twice, _numbered(ends // size)).max()) + 1 for size in (LINE, SECTOR))
     n, n_bytes = int(request.max()) + 1, int(a["size"].sum())
     return {
         "requests": n,
@@ -73,6 +71,13 @@ def counted(accesses: npt.NDArray[Any]) -> dict[str, float]:
         "lines of a request": lines / n,
         "asked of sectors": n_bytes / (SECTOR * sectors),
     }
+
+
+def _numbered(keys: npt.NDArray[Any], others: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
+    """For each key, or pair of keys, the number that it has among those that differ."""
+    if others is not None:
+        keys = keys.astype(np.int64) * (int(others.max()) + 1) + others
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
 @contextlib.contextmanager
