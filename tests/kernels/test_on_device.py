@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import pytest
 
@@ -71,9 +70,8 @@ def test_a_worker_that_ends_or_hangs_is_replaced(monkeypatch):
     monkeypatch.setattr(on_device, "HANGS_S", 1.5)
     monkeypatch.setattr(on_device, "command", lambda *_, **__: [sys.executable, "-c", WORKER])
     names = ["good 1", "ends 1", "good 2", "differs 1", "good 3", "hangs 1", *(f"good {n}" for n in range(4, 30))]
-    told, begin = [], time.monotonic()
+    told = []
     on_device.in_processes(dict.fromkeys(names, Case("t", "", dict)), 2, told.append)
-    assert time.monotonic() - begin < 30
     by_name = {result["case"]: result for result in told}
     assert sorted(by_name) == sorted(names) and len(told) == len(names)
     wrong = {name: result["error"] for name, result in by_name.items() if result["error"]}
