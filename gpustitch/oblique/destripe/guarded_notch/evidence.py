@@ -79,7 +79,7 @@ class Doubt:
 
 _SIDE_BY_SIDE = Doubt(2.0, 2.0, 3.5, 1 / 2)
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
-_FAR = Doubt(3.0, 1.0, 4.5, 1 / 2)
+_FAR = Doubt(3.5, 2.0, 4.5, 1 / 2)
 _FEW = Doubt(3.0, 3.0, 4.5, 3 / 4, clear=50.0)
 # Stripes have borders, so beside their level another holds so many standard errors of them.
 _A_LITTLE = 1.0
