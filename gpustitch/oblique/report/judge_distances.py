@@ -18,6 +18,8 @@ from gpustitch.oblique.report.placement import Placing, Remeasured
 _STAGE_UM = 5.0
 # So many standard errors from the stage's distances, a scale is wrong. A stage that drifts explains less.
 _SIGMAS = 3.0
+# Tiles that lie farther off, percent, are in the wrong order or have wrong names: the check of the stage tells that.
+_MOST_PERCENT = 25.0
 # What is in question along each axis. The links between rows tell the y voxel size.
 _AXES = {2: "x step", 0: "z distance"}
 
@@ -72,6 +74,8 @@ def _of_axis(
         f"tiles side by side along {'zyx'[axis]} lie {abs(percent):.1f} % {farther} than the stage says"
         f" (+- {196 * sigma:.2g} %, 95 %)"
     )
+    if abs(percent) > _MOST_PERCENT:
+        return Check(name, "not measured", f"{text}: too far off for a wrong step or angle", percent, "%", doubt)
     if abs(percent) <= doubt:
         return Check(name, "pass", text, percent, "%", doubt)
     text += f": {um:.4g} um was used, {um / scale:.4g} um would fit"

@@ -165,7 +165,7 @@ def test_planes_may_be_jpeg_2000(row: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_refused(row: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="`format`"):
+    with pytest.raises(ParameterError, match="`formats`"):
         plan(asked(row, tmp_path / "out", ("jpeg",)))
     options = asked(row, tmp_path / "out", ())
     with pytest.raises(ParameterError, match="`codec`"):

@@ -75,6 +75,11 @@ def test_tiles_near_each_other_tell_a_step_only_with_a_better_stage() -> None:
     assert judged(2, 0.92, apart_um=90, n=2, error_um=0.3, stage_repeatability_um=0.5)[0].state == "warn"
 
 
+@pytest.mark.parametrize("scale", [-1.0, 0.1, 0.7, 1.4, 3.0])
+def test_tiles_in_the_wrong_order_are_no_wrong_step(scale: float) -> None:
+    assert [check.state for check in judged(2, scale)] == ["not measured"]
+
+
 def test_only_what_was_measured_along_x_or_z_is_judged() -> None:
     assert [check.name for check in judged(1, 1.1)] == ["x step"]  # the rows along y tell the y voxel size
     assert distances(Placing(()), SPACING, Stated({}, None), {}) == []
