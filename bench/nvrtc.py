@@ -93,19 +93,39 @@ def compile_text(text: str, options: Sequence[str], architecture: int) -> Compil
     CompileError
         If the text does not compile.
     """
+    log, cubin = _run(text, [*options, f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"], "CUBIN")
+    return Compiled(_resources(log), _warnings(log), cubin)
+
+
+def translate_text(text: str, options: Sequence[str], architecture: int) -> list[str]:
+    """Warnings of compiling for a compute capability up to PTX: half the work, and no binary tells resources.
+
+    Raises
+    ------
+    CompileError
+        If the text does not compile.
+    """
+    log, _ = _run(text, [*options, f"--gpu-architecture=compute_{architecture}"], "PTX")
+    return _warnings(log)
+
+
+def _run(text: str, options: Sequence[str], what: str) -> tuple[str, bytes]:
+    """The compiler's log, and what it makes of a text: CUBIN or PTX."""
     library, program = _library(), ctypes.c_void_p()
     _check(library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None))
     try:
-        all_options = [*options, f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
-        values = (ctypes.c_char_p * len(all_options))(*[o.encode() for o in all_options])
-        error = library.nvrtcCompileProgram(program, len(all_options), values)
+        values = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+        error = library.nvrtcCompileProgram(program, len(options), values)
         log = _read(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
         if error:
             raise CompileError(f"{library.nvrtcGetErrorString(error).decode()}\n{log}")
-        warnings = [line for line in log.splitlines() if _WARNING.search(line)]
-        return Compiled(_resources(log), warnings, _read(program, "CUBIN"))
+        return log, _read(program, what)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _warnings(log: str) -> list[str]:
+    return [line for line in log.splitlines() if _WARNING.search(line)]
 
 
 def _resources(log: str) -> dict[str, Resources]:

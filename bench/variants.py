@@ -70,6 +70,11 @@ def compiled(variant: Variant, architecture: int) -> nvrtc.Compiled:
     return _compiled(*program(variant), architecture)
 
 
+def translated(variant: Variant, architecture: int) -> list[str]:
+    """Warnings of NVRTC as it makes the variant's PTX."""
+    return nvrtc.translate_text(*program(variant), architecture)
+
+
 @functools.lru_cache(maxsize=1024)
 def _compiled(text: str, options: tuple[str, ...], architecture: int) -> nvrtc.Compiled:
     return nvrtc.compile_text(text, options, architecture)

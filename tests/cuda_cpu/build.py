@@ -21,7 +21,7 @@ _FLAGS = (
 )  # fmt: skip
 _OPTIMIZED = ("-Og",)
 _SANITIZED = (
-    "-Og", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
+    "-O0", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fsanitize=float-cast-overflow",
     "-fno-sanitize-recover=all",
 )  # fmt: skip
 # What bodies may call: the process has it all. To look through the libraries of C++ and of sanitizers takes a fifth of

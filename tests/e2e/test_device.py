@@ -18,7 +18,6 @@ from gpustitch.oblique.destripe.correction import Correction, Method
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.pipeline import stage as pipeline
 from gpustitch.oblique.pipeline.options import PipelineOptions
-from gpustitch.oblique.pipeline.stage import PipelineResult
 from tests.cuda_cpu import build, shim
 from tests.e2e.commands import read_level
 
@@ -34,17 +33,23 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     return make_phantom(tmp_path_factory.mktemp("device") / "phantom", SPEC)
 
 
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """One tile, of fewer frames."""
+    return make_phantom(tmp_path_factory.mktemp("single") / "phantom", replace(SPEC, grid=(1, 1, 1), n_frames=40))
+
+
 PYSTRIPES = WaveletOptions(3, 4, wavelet="db4", threshold=600, crossover=150)
 GUARDED = WaveletOptions(notch_length_px=60, level=3)
 CORRECTIONS: dict[str, tuple[Method, WaveletOptions]] = {
     "none": ("none", PYSTRIPES), "pystripe's": ("wavelet", PYSTRIPES), "guarded": ("wavelet", GUARDED),
     "lightsheet": ("lightsheet", PYSTRIPES),
 }  # fmt: skip
-# These are placed as uncorrected frames are: the other ones show that frames to be placed by are corrected on a device.
-PLACED_ALREADY = ("pystripe's", "lightsheet")
+# These have one tile: the other ones show that frames that tiles are placed by are corrected on a device.
+OF_ONE_TILE = ("pystripe's", "lightsheet")
 
 
-def _options(truth: Truth, output: Path, name: str, device: Device, align_file: Path | None = None) -> PipelineOptions:
+def _options(truth: Truth, output: Path, name: str, device: Device) -> PipelineOptions:
     method, wavelet = CORRECTIONS[name]
     base = PipelineOptions(
         truth.channel(),
@@ -54,31 +59,19 @@ def _options(truth: Truth, output: Path, name: str, device: Device, align_file: 
         device=device,
         n_workers=2,
         report=False,
-        align_file=align_file,
     )
     return replace(base, stitch=replace(base.stitch, levels=3))
-
-
-@pytest.fixture(scope="module")
-def uncorrected(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> PipelineResult:
-    """What the CPU makes of frames as they are."""
-    folder = tmp_path_factory.mktemp("uncorrected") / "out"
-    return pipeline.run(pipeline.plan(_options(truth, folder, "none", choose_device("cpu"))))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 @pytest.mark.parametrize("name", CORRECTIONS)
-def test_a_device_makes_the_volume_that_the_cpu_makes(
-    name: str, truth: Truth, uncorrected: PipelineResult, tmp_path: Path
-) -> None:
-    at = uncorrected.volume.parent / "align.json" if name in PLACED_ALREADY else None
-    cpu = uncorrected
-    if name != "none":
-        cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", name, choose_device("cpu"), at)))
+def test_a_device_makes_the_volume_that_the_cpu_makes(name: str, truth: Truth, single: Truth, tmp_path: Path) -> None:
+    truth = single if name in OF_ONE_TILE else truth
+    cpu = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cpu", name, choose_device("cpu"))))
     with shim.installed():
         device = choose_device("cuda")
-        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", name, device, at)))
+        cuda = pipeline.run(pipeline.plan(_options(truth, tmp_path / "cuda", name, device)))
     assert cpu.flat is not None and cuda.flat is not None
     np.testing.assert_allclose(cuda.flat, cpu.flat, rtol=1e-6)
     for level in range(3):

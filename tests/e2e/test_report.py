@@ -72,7 +72,8 @@ def test_a_tile_moved_in_the_given_alignment_fails(
     found = checks(tmp_path / "out")
     assert wrong(tmp_path / "out").get("placement") == "fail"
     assert found["placement"]["value"] == pytest.approx(30, abs=3)
-    fail(22, "report", tmp_path / "out")
+    if number == 1:  # it is no other report
+        fail(22, "report", tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

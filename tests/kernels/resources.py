@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bench import nvrtc
-from bench.variants import Variant, compiled, program
+from bench.variants import Variant, compiled, program, translated
 from tests.cuda_cpu import build
 
 
@@ -21,16 +23,29 @@ class Report:
 
 def report(variant: Variant, architecture: int) -> Report:
     """The report of a variant for devices of a compute capability."""
-    if build.why_not():  # there is no such folder
+
+    def make() -> dict[str, Any]:
         made = compiled(variant, architecture)
-        return Report(made.resources, made.warnings)
-    text, options = program(variant)
-    key = json.dumps([nvrtc.build(), text, options, architecture])
-    path = build.folder() / f"nvrtc-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    if path.exists():
-        kept = json.loads(path.read_text())
-        return Report({name: nvrtc.Resources(**taken) for name, taken in kept["resources"].items()}, kept["warnings"])
-    made = compiled(variant, architecture)
-    found = Report(made.resources, made.warnings)
-    build.write(path, json.dumps(asdict(found)))
+        return asdict(Report(made.resources, made.warnings))
+
+    kept = _kept([*program(variant), architecture], make)
+    return Report({name: nvrtc.Resources(**taken) for name, taken in kept["resources"].items()}, kept["warnings"])
+
+
+def warnings_of(variant: Variant, architecture: int) -> list[str]:
+    """Warnings of a variant that becomes PTX for devices of a compute capability, which takes half the time."""
+    found: list[str] = _kept([*program(variant), architecture, "PTX"], lambda: translated(variant, architecture))
     return found
+
+
+def _kept(key: list[Any], make: Callable[[], Any]) -> Any:
+    """What was made for a key, from the folder if it is there."""
+    if build.why_not():  # there is no such folder
+        return make()
+    name = hashlib.sha256(json.dumps([nvrtc.build(), *key]).encode()).hexdigest()[:32]
+    path = build.folder() / f"nvrtc-{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    made = make()
+    build.write(path, json.dumps(made))
+    return made

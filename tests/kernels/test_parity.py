@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,11 +21,37 @@ from tests.kernels.compare import Arguments, compare, mapped
 
 TWINS = twins()
 CASES = {f"{name}-{case.twin}-{case.id}": case for name, cases in all_cases().items() for case in cases}
+
+
+def covering() -> dict[str, Case]:
+    """Cases for sanitizers: each type of each argument is there, but of twins of several types not each pair.
+
+    All cases of the types that are chosen stay; those of the most cases come first.
+    """
+    chosen = dict(CASES)
+    for name, twin in TWINS.items():
+        if len(twin.grid.types) > 1:
+            own = {case_id: types_of(case) for case_id, case in CASES.items() if case.twin == name}
+            kept: set[tuple[str, ...]] = set()
+            for types, _ in Counter(own.values()).most_common():
+                if any(all(other[place] != kind for other in kept) for place, kind in enumerate(types)):
+                    kept.add(types)
+            chosen = {case_id: case for case_id, case in chosen.items() if own.get(case_id) in {None, *kept}}
+    return chosen
+
+
+def types_of(case: Case) -> tuple[str, ...]:
+    """Types of a case's arguments that its twin's text depends on."""
+    given = case.arguments()
+    return tuple(str(given[argument].dtype) for _, (argument, _) in sorted(TWINS[case.twin].grid.types.items()))
+
+
+ON_EMULATOR = covering() if module.sanitized() else CASES
 # Sanitizers look at accesses, which do not depend on the order: one is enough there.
 ORDERS = ("random",) if module.sanitized() else module.ORDERS
 
 
-@pytest.mark.parametrize("case_id", CASES)
+@pytest.mark.parametrize("case_id", ON_EMULATOR)
 def test_body_on_the_emulator(case_id: str) -> None:
     if module.why_not():
         pytest.skip(module.why_not())
@@ -80,3 +107,11 @@ def run_body(case: Case, to_device: Callable[[Any], Any], to_host: Callable[[Any
     on_device = mapped(to_device, given)
     TWINS[case.twin](**on_device)
     return mapped(to_host, on_device)
+
+
+def test_sanitizers_have_each_type_of_each_body() -> None:
+    asked, found = (
+        {(case.twin, place, kind) for case in some for place, kind in enumerate(types_of(case))}
+        for some in (CASES.values(), covering().values())
+    )
+    assert found == asked and len(covering()) < len(CASES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import nvrtc
-from bench.variants import compiled, variants
+from bench.variants import compiled, translated, variants
 from tests.cuda_cpu import build
 from tests.kernels import resources
 
@@ -25,3 +25,16 @@ def test_a_kept_report_is_the_compilers(tmp_path, monkeypatch):
     monkeypatch.setattr(nvrtc, "build", lambda: "another")
     resources.report(*cases[0])
     assert asked == [*cases, cases[0]]
+
+
+def test_kept_warnings_are_the_compilers(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "folder", lambda: tmp_path)
+    said = {75: ["a warning"], 90: []}
+    monkeypatch.setattr(resources, "translated", lambda _, architecture: said[architecture])
+    variant = variants("flatfield.cu")[0]
+    for _ in range(2):
+        assert [resources.warnings_of(variant, architecture) for architecture in said] == list(said.values())
+        assert resources.report(variant, 90).warnings == []
+        monkeypatch.setattr(resources, "translated", translated)
+    monkeypatch.setattr(nvrtc, "build", lambda: "another")
+    assert resources.warnings_of(variant, 75) == []

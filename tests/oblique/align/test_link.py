@@ -91,7 +91,7 @@ def test_a_few_pixels_far_outside_the_rest_do_not_lead_links(kind: str, least_ac
 def test_overlaps_of_a_few_rows_are_not_surer_than_they_are(n_rows: int) -> None:
     """One shift further nearly nothing is shared: that is no sharp peak."""
     n_accepted = 0
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         true = np.array([rng.uniform(-2, 2), 48 - n_rows + rng.uniform(-0.5, 0.5), rng.uniform(-2, 2)])
         whole = ndimage.gaussian_filter(rng.normal(size=(56, 120, 90)), 2)

@@ -48,6 +48,9 @@ CORRECTIONS = {
 }
 
 
+TURNS = ((1, False), (2, True), (3, True))
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and parts of few rows, so that small mosaics have many bands and blocks."""
@@ -99,13 +102,12 @@ def test_a_device_gives_what_the_host_gives(name, more, tmp_path: Path) -> None:
         assert apart.max() <= 1 and np.count_nonzero(apart) < 0.02 * apart.size
 
 
-@pytest.mark.parametrize("turn", [(1, False), (2, True), (3, True)])
 @pytest.mark.parametrize(
-    ("correction", "most_bytes"),
+    ("correction", "most_bytes", "turn"),
     [
-        (None, None),
-        (Correction(dark=30.0, flat=np.full((40, 24), 0.6, np.float32)), None),
-        (Correction("lightsheet"), 1),
+        (None, None, (1, False)),
+        *((Correction(dark=30.0, flat=np.full((40, 24), 0.6, np.float32)), None, turn) for turn in TURNS),
+        (Correction("lightsheet"), 1, (3, True)),
     ],
 )
 def test_a_device_turns_frames_that_do_not_lie_upright(correction, most_bytes, turn, tmp_path, monkeypatch) -> None:

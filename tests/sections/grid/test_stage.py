@@ -88,8 +88,8 @@ def test_a_smooth_deformation_comes_back(tmp_path, deformed):
 
 def test_a_deformation_of_several_sections_comes_back_in_small_windows(tmp_path):
     """Four sections, and windows of 32 pixels: from its start alone no fine window would find its way."""
-    made = deformed_sections(amplitude=4, seed=11)
-    found = estimated(tmp_path, made.planes, grid=(8, 8))
+    made = deformed_sections(n=80, size=96, amplitude=4, seed=11)
+    found = estimated(tmp_path, made.planes, grid=(6, 6))
     truth = made.at(found.row_centers, found.column_centers)
     missed = found.local.positions - truth
     assert rms(found.positions[:, None, None] - truth) > 1.5 and rms(missed) < 0.6

@@ -41,14 +41,13 @@ def test_similarities_that_scatter_much_are_told(pair_error, offset):
     assert f"scatter by {found.relative_misfit:.2g} about one curve" in text
 
 
-@pytest.mark.parametrize("seed", [1, 3])
-def test_one_of_several_solutions_is_said_to_be_one(seed):
-    matrix = contradictory(seed, 0.1, 0, 20, n=100)[1]
+def test_one_of_several_solutions_is_said_to_be_one():
+    matrix = contradictory(3, 0.1, 0, 20, n=100)[1]
     found, _ = told_of(matrix)
     assert f"another one is {found.solutions_apart:.2g} sections off" in "".join(fit_lines(found))
     assert fit_record(found)["solutions_apart_sections"] == found.solutions_apart > 0.5
     # As another host or device rounds: farther off than their rounding, within what is stated.
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(3)
     error = 1e-6 * rng.standard_normal(matrix.shape)
     other = estimate_positions(matrix * (1 + error + error.T))
     apart = np.abs(other.positions - found.positions)

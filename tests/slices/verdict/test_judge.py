@@ -34,10 +34,10 @@ def misread(found, stack):
     return wrong
 
 
-def test_hundreds_of_random_series_are_read_right():
+def test_many_random_series_are_read_right():
     """Hundreds of positions without headers are those of ``tests/slices/fit/test_classes.py``."""
     wrong, n_tried = {}, 0
-    for seed in range(240):
+    for seed in range(150):
         found = drawn(seed)
         if found is None:
             continue
@@ -45,7 +45,7 @@ def test_hundreds_of_random_series_are_read_right():
         faults = misread(found, judge_series(found.series, pixels=pixels_equal))
         if faults:
             wrong[seed] = (found.kind, found.spacing, faults)
-    assert n_tried >= 200
+    assert n_tried >= 120
     assert not wrong
 
 
