@@ -73,7 +73,8 @@ def sizes_to_try(
     is_asked_for = chunk is not None
     # Planes stored together are decoded once if they are read together.
     chunk = chunk or -(-max(1, min(block, _CHUNK_BYTES // plane_bytes)) // depth) * depth
-    chunk, held = min(chunk, n), n_workers + 1
+    chunk = min(chunk, n)
+    held = min(n_workers, -(-n // chunk)) + 1  # no more are read ahead than there are
     yield block, chunk, held
     while block > _LEAST_BLOCK:
         block = max(_LEAST_BLOCK, block // 2)
