@@ -181,7 +181,7 @@ def test_the_widest_notch_takes_all(sigma):
     np.testing.assert_array_equal(gs.destripe(image, sigma=sigma), gs.destripe(image, sigma=1e12))
 
 
-@pytest.mark.parametrize("value", [1e300, 1e30, 1e-300, 0, -1, np.inf, np.nan])
+@pytest.mark.parametrize("value", [1e300, 1e31, 1e-300, 0, -1, np.inf, np.nan])
 @pytest.mark.parametrize(("name", "method"), [("one_count", "wavelet"), ("lightsheet_vs_background", "lightsheet")])
 def test_factors_that_overflow_are_refused_by_name(name, method, value):
     if (name, abs(value) < 1, value >= 0) == ("lightsheet_vs_background", True, True):

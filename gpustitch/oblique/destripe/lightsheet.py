@@ -25,7 +25,7 @@ BACKGROUND_STEP_PX = 2
 # On a device windows of this size and more share sorted samples: a sample is in four of them.
 SHARED_PX = 2 * BACKGROUND_SPACING_PX * BACKGROUND_STEP_PX
 # Longer windows, and factors beyond this, are none that anybody means: what they overflow is refused by name.
-_LONGEST_PX, _GREATEST_FACTOR = 1 << 24, 1e9
+_LONGEST_PX, _GREATEST_FACTOR = 1 << 24, 1e30
 _COUNTS = ("uint8", "uint16", "uint32", "float32")
 
 

@@ -73,8 +73,7 @@ def sizes_to_try(
     is_asked_for = chunk is not None
     # Planes stored together are decoded once if they are read together.
     chunk = chunk or -(-max(1, min(block, _CHUNK_BYTES // plane_bytes)) // depth) * depth
-    chunk = min(chunk, n)
-    held = min(n_workers, -(-n // chunk)) + 1  # no more are read ahead than there are
+    chunk, held = min(chunk, n), min(n_workers, n) + 1
     yield block, chunk, held
     while block > _LEAST_BLOCK:
         block = max(_LEAST_BLOCK, block // 2)

@@ -11,9 +11,8 @@ from gpustitch.sections.similarity.blocks import sizes_to_try
 
 @pytest.mark.parametrize("n_workers", [1, 3, 16, 2**31, 10**30])
 @pytest.mark.parametrize(("n", "chunk", "depth"), [(2, None, 1), (40, None, 1), (40, 7, 1), (1000, None, 16)])
-def test_no_more_chunks_are_held_than_there_are_and_trying_ends(n_workers, n, chunk, depth):
+def test_no_more_chunks_are_held_than_there_are_planes_and_trying_ends(n_workers, n, chunk, depth):
     sizes = list(itertools.islice(sizes_to_try(n, chunk, depth, 16, n_workers, 1 << 16), 2000))
     assert len(sizes) < 2000
-    of_chunk, held = sizes[0][1:]
-    assert held == min(n_workers, -(-n // of_chunk)) + 1
+    assert sizes[0][2] == min(n_workers, n) + 1
     assert [*sizes[-1][1:]] == [chunk or 1, 2]
