@@ -223,10 +223,14 @@ def _mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """1 where the image is not 0, of the planes' shape; MosaicError or DamagedInputError if it will not do."""
     mask = read_image(path)
     if mask.shape != shape:
-        raise MosaicError(f"the mask {path} (`mask`) is of shape {mask.shape}, the planes of {shape}; draw it on one of them")
+        raise MosaicError(
+            f"the mask {path} (`mask`) is of shape {mask.shape}, the planes of {shape}; draw it on one of them"
+        )
     used: npt.NDArray[np.uint8] = (mask != 0).astype(np.uint8)
     if np.count_nonzero(used) < 2:
-        raise DamagedInputError(f"the mask {path} (`mask`) leaves {np.count_nonzero(used)} pixels; at least two are needed")
+        raise DamagedInputError(
+            f"the mask {path} (`mask`) leaves {np.count_nonzero(used)} pixels; at least two are needed"
+        )
     return used
 
 
