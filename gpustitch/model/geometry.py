@@ -31,6 +31,8 @@ _WHOLE_SHEAR = 5e-7
 _PLAUSIBLE_UM = (0.01, 100.0)
 # Neither is so many times the other.
 _PLAUSIBLE_RATIO = 50
+# Nothing is imaged with longer voxels, nor with ones shorter than the inverse, um.
+_LARGEST_UM = 1e12
 
 
 def check_um(**sizes: tuple[str, float]) -> None:
@@ -106,7 +108,7 @@ class Spacing:
     Raises
     ------
     ParameterError
-        If one is not positive and finite.
+        If one is not positive and finite, or of no scale that is imaged.
 
     Examples
     --------
@@ -122,6 +124,10 @@ class Spacing:
         check_numbers(z_um=self.z_um, y_um=self.y_um, x_um=self.x_um)
         if not all(math.isfinite(v) and v > 0 for v in self.zyx_um):
             raise ParameterError(f"voxel spacing must be positive, not {self.zyx_um} um (z, y, x)")
+        if not all(1 / _LARGEST_UM <= v <= _LARGEST_UM for v in self.zyx_um):
+            raise ParameterError(
+                f"voxel spacing must be from {1 / _LARGEST_UM:g} to {_LARGEST_UM:g}, not {self.zyx_um} um (z, y, x)"
+            )
 
     @property
     def zyx_um(self) -> tuple[float, float, float]:

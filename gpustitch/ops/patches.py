@@ -83,7 +83,7 @@ class PatchComparison:
         self._values: list[Floats] = []
 
     def push(self, planes: Array) -> None:
-        """Take the next planes, (n, rows, columns), real; NaN where a pixel is not used."""
+        """Take the next planes, (n, rows, columns), real; NaN or infinite where a pixel is not used."""
         start, self._n = self._n, self._n + planes.shape[0]
         low, high = np.searchsorted(self._taken, (start, self._n))
         for number in self._taken[low:high].tolist():
@@ -140,11 +140,12 @@ def detail(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Of the finest structures a patch holds most, so that these tell most.
     """
     fine = plane
-    for distance in _FINE:
-        fine = _pairs(_pairs(fine, distance), distance)
-    coarse = _pairs(_pairs(fine, _COARSE), _COARSE)
-    inner = fine[_COARSE:-_COARSE, _COARSE:-_COARSE] * np.float32(16)
-    inner -= coarse
+    with np.errstate(invalid="ignore", over="ignore"):  # what is infinite becomes NaN
+        for distance in _FINE:
+            fine = _pairs(_pairs(fine, distance), distance)
+        coarse = _pairs(_pairs(fine, _COARSE), _COARSE)
+        inner = fine[_COARSE:-_COARSE, _COARSE:-_COARSE] * np.float32(16)
+        inner -= coarse
     inner *= np.float32(16.0 ** -(len(_FINE) + 1))
     return inner
 

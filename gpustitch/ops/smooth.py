@@ -32,6 +32,7 @@ def smoothing_error(sigma_px: Sequence[float]) -> float:
     return float(np.finfo(np.float32).eps) / 2 * sum(gaussian_radius(s) + 3 for s in sigma_px)
 
 
+@np.errstate(invalid="ignore")  # what is not finite makes NaN of all about it
 def smooth(volume: Array, sigma_px: Sequence[float], keep: Sequence[slice] = (slice(None),) * 3) -> Array:
     """Smooth a window with a Gaussian, as ``scipy.ndimage.gaussian_filter`` does with mode ``reflect``.
 

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from gpustitch.errors import DamagedInputError
 from gpustitch.io.inputs import Stamp, changes, stamps
 from gpustitch.running.progress import Progress
+
+
+def check_files(**paths: Path | None) -> None:
+    """DamagedInputError by the name of the first parameter whose file is a folder, before anything below is listed."""
+    for name, path in paths.items():
+        if path is not None and path.is_dir():
+            raise DamagedInputError(f"`{name}` is the folder {path}, but it must be one file")
 
 
 @dataclass(frozen=True)

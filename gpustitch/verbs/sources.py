@@ -78,7 +78,7 @@ def real_numbers(values: Any, name: str, n: int, axes: str) -> tuple[float, ...]
         try:
             given = list(values)
             found = () if any(isinstance(value, str | bytes) for value in given) else tuple(map(float, given))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = ()
     if len(found) != n or not all(map(math.isfinite, found)):
         raise ParameterError(f"`{name}` must be {n} finite numbers ({axes}), not {values!r:.60}")

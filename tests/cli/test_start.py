@@ -109,3 +109,13 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path, encodin
     done = subprocess.run(line, capture_output=True, cwd=ROOT, env=env, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.count(b"2 planes of 3 rows") == 2
+
+
+@pytest.mark.parametrize(("allowed_kb", "code"), [(300_000, 12), (400_000, 12), (976_000, 12), (1_000_000, 0)])
+def test_too_little_address_space_is_said_at_once(allowed_kb: int, code: int) -> None:
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({allowed_kb * 1024},) * 2)"
+    line = [sys.executable, "-c", f"{limits}; from gpustitch.cli.start import main; main()", "pipeline", "--help"]
+    found = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert found.returncode == code, found.stderr
+    assert ("ulimit -v" in found.stderr) == bool(code)
+    assert len(found.stderr.splitlines()) == bool(code)

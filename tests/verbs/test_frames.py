@@ -165,3 +165,41 @@ def test_flat_field_of_several_tiles_is_that_of_all_their_frames(tmp_path):
     gs.flat_field(tmp_path, allow_missing=True, allow_poor_flat=True)
     with pytest.raises(MosaicError):
         gs.flat_field([frames, frames[:, :9]])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("sigma", [5e-324, 1e-300, 1e-160, 1e-100])
+def test_the_narrowest_notch_takes_the_mean_alone(sigma):
+    image = texture((2, 40, 48))
+    np.testing.assert_array_equal(gs.destripe(image, sigma=sigma), gs.destripe(image, sigma=1e-6))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore::gpustitch.errors.GpustitchWarning")
+@pytest.mark.parametrize("sigma", [1e30, 1e154, 1e155, 1e300, 1.7e308])
+def test_the_widest_notch_takes_all(sigma):
+    image = texture((2, 40, 48))
+    np.testing.assert_array_equal(gs.destripe(image, sigma=sigma), gs.destripe(image, sigma=1e12))
+
+
+@pytest.mark.parametrize("value", [1e300, 1e31, 1e-300, 0, -1, np.inf, np.nan])
+@pytest.mark.parametrize(("name", "method"), [("one_count", "wavelet"), ("lightsheet_vs_background", "lightsheet")])
+def test_factors_that_overflow_are_refused_by_name(name, method, value):
+    if (name, abs(value) < 1, value >= 0) == ("lightsheet_vs_background", True, True):
+        value = -value - 1
+    with pytest.raises(ParameterError, match=f"`{name}`"):
+        gs.destripe(texture((2, 40, 48)), method=method, **{name: value})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("step_um", [1.1, 1.8 / np.sqrt(2)])
+def test_infinite_pixels_reach_the_voxels_that_nan_reaches(seed, step_um):
+    rng = np.random.default_rng(seed)
+    frames = rng.uniform(0, 100, (10, 12, 9)).astype(np.float32)
+    at = tuple(rng.integers(0, n, 3) for n in frames.shape)
+    lost, infinite = frames.copy(), frames.copy()
+    lost[at], infinite[at] = np.nan, rng.choice([-np.inf, np.inf], 3)
+    expected, found = (np.asarray(gs.deskew(f, 1.8, step_um)) for f in (lost, infinite))
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    np.testing.assert_array_equal(found[np.isfinite(found)], expected[np.isfinite(expected)])

@@ -123,3 +123,33 @@ def test_a_similarity_is_an_array_and_copied_only_as_asked():
     np.testing.assert_allclose(halves, found.half_strip, rtol=1e-3)
     with pytest.raises(ValueError, match="only in a copy"):
         found.__array__(np.float16, copy=False)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_infinite_pixels_are_used_as_little_as_nan(seed):
+    rng = np.random.default_rng(seed)
+    planes = series(seed, 12).astype(np.float32)
+    at = tuple(rng.integers(0, n, 4) for n in planes.shape)
+    lost, infinite = planes.copy(), planes.copy()
+    lost[at], infinite[at] = np.nan, rng.choice([-np.inf, np.inf], 4)
+    expected, found = (gs.similarity(p, 4).half_strip for p in (lost, infinite))
+    assert not np.array_equal(expected, gs.similarity(planes, 4).half_strip, equal_nan=True)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("far", [1e4, 1e9, 1e30, 1e300, 10**30])
+@pytest.mark.parametrize("name", ["high_pass", "register", "no_data"])
+def test_more_pixels_than_planes_have_are_all_of_them(name, far):
+    planes = series(1, 8)
+    least = {"high_pass": 2000, "register": 56, "no_data": "off"}[name]
+    expected, found = (gs.similarity(planes, 4, **{name: value}).half_strip for value in (least, far))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["high_pass", "register"])
+@pytest.mark.parametrize("wrong", [np.inf, np.nan, 0, -1, 10**400])
+def test_distances_that_are_none_are_refused_by_name(name, wrong):
+    with pytest.raises(ParameterError, match=f"`{name}`"):
+        gs.similarity(series(1, 8), 4, **{name: wrong})

@@ -174,3 +174,50 @@ def test_pipeline_without_an_output_makes_one_beside_the_channel(tmp_path):
     )
     assert found == tmp_path / "Ex_1_stitched"
     assert gs.open_volume(found).shape
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("at", [(0, 0, 14), (0, 0, 14.4), (0.3, 0.2, 13.5)])
+def test_infinite_voxels_reach_those_that_nan_reaches(seed, at):
+    rng = np.random.default_rng(seed)
+    whole = rng.uniform(0, 100, (6, 12, 34)).astype(np.float32)
+    parts = [whole[:, :, :20], whole[:, :, 14:]]
+    where = tuple(rng.integers(0, n, 3) for n in parts[0].shape)
+    stitched = []
+    for values in (np.nan, rng.choice([-np.inf, np.inf], 3)):
+        odd = parts[0].copy()
+        odd[where] = values
+        stitched.append(np.asarray(gs.stitch([odd, parts[1]], [(0, 0, 0), at], (1, 1, 1))))
+    finite = np.isfinite(stitched[0])
+    assert not finite.all()
+    np.testing.assert_array_equal(np.isfinite(stitched[1]), finite)
+    np.testing.assert_array_equal(stitched[1][finite], stitched[0][finite])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [(np.inf,), (-np.inf, np.inf), (np.inf, np.nan)])
+def test_align_leaves_out_infinite_voxels(values):
+    whole = texture((40, 60, 90), 3, "float32")
+    fixed, moving = whole[:, :, :55].copy(), whole[:, :, 33:88].copy()
+    for value, k in zip(values, (11, 17), strict=False):
+        fixed[k, k, k] = moving[2 * k, k, k] = value
+    found = gs.align(fixed, moving, offset_px=(0, 0, 31))
+    assert found.is_found
+    np.testing.assert_allclose(found.offset_px, (0, 0, 33), atol=0.2)
+
+
+@pytest.mark.parametrize("far", [200, 10**6, 2**31, 2**63, 10**30, 1e30, 1e300])
+def test_align_looks_no_further_than_tiles_share(far):
+    whole = texture((20, 40, 60), 5)
+    fixed, moving = whole[:, :, :40], whole[:, :, 22:]
+    assert gs.align(fixed, moving, (0, 0, 20), search_px=(far,) * 3) == gs.align(
+        fixed, moving, (0, 0, 20), search_px=(150, 150, 150)
+    )
+
+
+@pytest.mark.parametrize("um", [1e300, 1e13, 1e-13, 1e-300, 0, -1])
+def test_spacings_of_no_scale_are_refused(um):
+    whole = texture((20, 40, 60), 5)
+    with pytest.raises(ParameterError, match="voxel spacing must be"):
+        gs.align(whole, whole, spacing_um=(1, um, 1))

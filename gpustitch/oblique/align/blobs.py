@@ -50,7 +50,8 @@ def find_blobs(
     sigma_px, wide_px = sizes_px(spacing, radius_um, surround)
     xp = namespace(volume)
     contrast, level = smooth(volume, sigma_px), smooth(volume, wide_px)
-    contrast -= level
+    with np.errstate(invalid="ignore"):  # infinity less infinity is no blob
+        contrast -= level
     if volume.dtype.kind != "u" and (volume < 0).any():
         level = smooth(abs(xp.asarray(volume, dtype=xp.float32)), wide_px)
     level *= smoothing_error(sigma_px) + smoothing_error(wide_px)

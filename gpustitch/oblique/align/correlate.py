@@ -78,7 +78,8 @@ def _padded(fixed: Array, shape: tuple[int, ...]) -> _Padded:
     depth, height, width = fixed.shape
     planes = np.zeros((depth, *shape[1:]), np.float32)
     inside = planes[:, :height, :width]
-    np.subtract(fixed, fixed.mean(), out=inside)
+    with np.errstate(invalid="ignore"):  # a window that holds an infinity is undefined
+        np.subtract(fixed, fixed.mean(), out=inside)
     run = planes.reshape(-1)[: ((depth - 1) * shape[1] + height - 1) * shape[2] + width]
     squares = sum(float(run[i : i + _CHUNK].dot(run[i : i + _CHUNK])) for i in range(0, run.size, _CHUNK))
     return _Padded(run, float(inside.sum(dtype=np.float64)), squares)

@@ -73,7 +73,7 @@ def shear_lerp(frames: Array, out: Array, offset: Array, weight: Array) -> None:
     -----
     Arithmetic is in float32. Integers up to 16 bits are rounded to nearest (halves up). Differences of such integers
     are exact in float32, and the result is off by less than 0.004 before rounding. A NaN reaches only the voxels in
-    which its frame has a weight above 0.
+    which its frame has a weight above 0. An infinite pixel reaches no other voxels, as infinity or NaN.
     """
     n_frames, n_rows, width = frames.shape[0], out.shape[1], out.shape[2]
     for z in range(0, out.shape[0], _TILE_PLANES):
@@ -125,9 +125,10 @@ class _Tile:
     def _interpolate(self, samples: Array, lerp: Array) -> None:
         """Interpolate between each sample and the next; on planes of weight 0 copy the samples."""
         near, between = samples[..., :-1], lerp[..., :-1]
-        np.subtract(samples[..., 1:], near, out=between)
-        between *= self._weight[:, None, None]
-        between += near
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            np.subtract(samples[..., 1:], near, out=between)
+            between *= self._weight[:, None, None]
+            between += near
         if self._rounding:
             between += self._rounding
         if self._copies.any():

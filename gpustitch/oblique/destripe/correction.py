@@ -12,6 +12,7 @@ import numpy as np
 from gpustitch.array import Array, namespace, resident
 from gpustitch.errors import DamagedInputError, ParameterError
 from gpustitch.model import Frames
+from gpustitch.model.numbers import check_numbers
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.destripe import DESTRIPING
 from gpustitch.oblique.destripe.guarded_notch.notch import destripe_guarded
@@ -54,7 +55,8 @@ class Correction:
     Raises
     ------
     ParameterError
-        If the flat is not scaled, not finite or negative, or ``dark`` is negative or not finite, or a choice is none.
+        If the flat is no image, not scaled, not finite or negative, ``dark`` is no number, negative or not finite, or
+        a choice is none.
     """
 
     method: Method = option(
@@ -78,8 +80,15 @@ class Correction:
 
     def __post_init__(self) -> None:
         for name, value, choices in (("method", self.method, Method), ("dtype", self.dtype, OutputType)):
-            if value not in get_args(choices):
-                raise ParameterError(f"`{name}` must be one of {', '.join(get_args(choices))}, not {value!r}")
+            if not isinstance(value, str) or value not in get_args(choices):
+                raise ParameterError(f"`{name}` must be one of {', '.join(get_args(choices))}, not {value!r:.60}")
+        for name, part, kind in (
+            ("wavelet", self.wavelet, WaveletOptions),
+            ("lightsheet", self.lightsheet, LightsheetOptions),
+        ):
+            if not isinstance(part, kind):
+                raise ParameterError(f"`{name}` must be {kind.__name__}, not {part!r:.60}")
+        check_numbers(dark=self.dark)
         if not (np.isfinite(self.dark) and self.dark >= 0):
             raise ParameterError(f"`dark` must be 0 or a positive number of counts, not {self.dark}")
         if self.method != "wavelet" and self.wavelet.notch is not None:

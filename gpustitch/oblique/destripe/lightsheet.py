@@ -7,7 +7,6 @@ large square window estimates the background. A pixel loses the least of itself,
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +24,8 @@ BACKGROUND_SPACING_PX = 25
 BACKGROUND_STEP_PX = 2
 # On a device windows of this size and more share sorted samples: a sample is in four of them.
 SHARED_PX = 2 * BACKGROUND_SPACING_PX * BACKGROUND_STEP_PX
+# Longer windows, and factors beyond this, are none that anybody means: what they overflow is refused by name.
+_LONGEST_PX, _GREATEST_FACTOR = 1 << 24, 1e30
 _COUNTS = ("uint8", "uint16", "uint32", "float32")
 
 
@@ -78,13 +79,14 @@ class LightsheetOptions:
             ("`artifact_length`", self.artifact_length),
             ("`background_window_size`", self.background_window_size),
         ):
-            if length < 1:
-                raise ParameterError(f"{name} must be at least 1 pixel, not {length}")
+            if not 1 <= length <= _LONGEST_PX or int(length) != length:
+                raise ParameterError(f"{name} must be at least 1 pixel, a whole number to {_LONGEST_PX}, not {length}")
         if not 0 <= self.percentile <= 1:
             raise ParameterError(f"`percentile` must be from 0 to 1, not {self.percentile}")
-        if not (math.isfinite(self.lightsheet_vs_background) and self.lightsheet_vs_background >= 0):
+        if not 0 <= self.lightsheet_vs_background <= _GREATEST_FACTOR:
             raise ParameterError(
-                f"`lightsheet_vs_background` must be 0 or a positive number, not {self.lightsheet_vs_background}"
+                f"`lightsheet_vs_background` must be 0 or a positive number to {_GREATEST_FACTOR:g}, not "
+                f"{self.lightsheet_vs_background}"
             )
 
 

@@ -19,6 +19,8 @@ _BAND = 32
 _TAIL = 2e-5
 # Frequencies that lose less than this fraction are left out.
 _NEGLIGIBLE = 1e-7
+# A wider notch takes all of each frequency, one narrower than its inverse the mean alone; squares of these are finite.
+_ALL = 1e100
 # Taps on either side for which the CUDA body has room.
 _MOST_REACH = 512
 # On a device, taps take one launch and factors two, with a read and a write of all rows between them: taps may cost so
@@ -33,6 +35,7 @@ def taken_by_notch(width: int, sigma: float, *, compat: bool) -> tuple[Array, Ar
     packed real spectrum (DC, Re 1, Im 1, Re 2, ...). ``compat`` takes i = 2k - 1 for the real part, its own place.
     """
     k = np.arange(width // 2 + 1)
+    sigma = min(max(sigma, 1 / _ALL), _ALL)
     imaginary = np.exp(-((2.0 * k) ** 2) / (2 * sigma**2))
     real = np.exp(-(np.maximum(2.0 * k - 1, 0) ** 2) / (2 * sigma**2)) if compat else imaginary
     return real, imaginary

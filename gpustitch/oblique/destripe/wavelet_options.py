@@ -20,6 +20,8 @@ CROSSOVER = 10.0
 NOTCH_LENGTH_PX, NOTCH_LEVELS = 1024.0, 4
 # No camera frame can be halved more often than this.
 _MOST_LEVELS = 20
+# Frames are divided by a count: by others than these, float32 overflows.
+_GREATEST_COUNT = 1e12
 
 
 @documented
@@ -98,8 +100,11 @@ class WaveletOptions:
     shadows: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.one_count) and self.one_count > 0):
-            raise ParameterError(f"`one_count` must be a positive number, not {self.one_count}")
+        if not 1 / _GREATEST_COUNT <= self.one_count <= _GREATEST_COUNT:
+            raise ParameterError(
+                f"`one_count` must be a positive number, from {1 / _GREATEST_COUNT:g} to {_GREATEST_COUNT:g}, not "
+                f"{self.one_count}"
+            )
         length = self.notch_length_px
         if length is not None and not (math.isfinite(length) and length > 0):
             raise ParameterError(f"`notch_length_px` must be a positive number of pixels, not {length}")

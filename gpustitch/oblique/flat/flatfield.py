@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpustitch.array import Array, kernel, namespace, resident
+from gpustitch.array.namespace import is_array
 from gpustitch.errors import ParameterError
 
 _WRITTEN = ("uint8", "uint16", "float32")
@@ -207,7 +208,11 @@ class Counts:
 
 
 def _check_flat(flat: Array) -> None:
+    if not is_array(flat):
+        raise ParameterError(f"the flat field must be one 2-D image as an array, not {flat!r:.60}", parameter="flat")
     xp = namespace(flat)
+    if flat.dtype.kind not in "uif":
+        raise ParameterError(f"the flat field holds {flat.dtype}; whole or real numbers were expected")
     if flat.ndim != 2 or flat.size == 0:
         raise ParameterError(f"the flat field must be one 2-D image, not an array of shape {tuple(flat.shape)}")
     if not bool(xp.isfinite(flat).all()):

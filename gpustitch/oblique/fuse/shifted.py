@@ -159,9 +159,10 @@ def _lerp_part(
 
 
 def _lerp(lower: Floats32, upper: Floats32, fraction: float, out: Floats32) -> Floats32:
-    np.subtract(upper, lower, out=out)
-    np.multiply(out, np.float32(fraction), out=out)
-    return np.add(out, lower, out=out)
+    with np.errstate(invalid="ignore"):  # infinity less infinity: NaN, where an infinite voxel has a share
+        np.subtract(upper, lower, out=out)
+        np.multiply(out, np.float32(fraction), out=out)
+        return np.add(out, lower, out=out)
 
 
 def _shaped(buffer: Floats32, shape: tuple[int, int, int]) -> Floats32:

@@ -47,6 +47,8 @@ from gpustitch.running.threads import checked_workers, ordered_map
 
 # A chunk of a tile at a block's border is read for both blocks: wide blocks read fewer such chunks.
 _BLOCK_ROWS, _BLOCK_WIDTH = 256, 256
+# More patches along y tell nothing more.
+_MOST_PATCHES = 1_000_000
 FUSED_TYPES = ("uint8", "uint16", "float32")
 
 
@@ -293,8 +295,8 @@ def check_intensity(intensity: Intensity) -> None:
         if intensity.is_estimated:
             raise ParameterError("`last_to_first` gives what `is_estimated` would estimate; choose one of them")
         row_gains(1, intensity.last_to_first)
-    if intensity.n_patches < 1:
-        raise ParameterError(f"`n_patches` must be at least 1, not {intensity.n_patches}")
+    if not 1 <= intensity.n_patches <= _MOST_PATCHES:
+        raise ParameterError(f"`n_patches` must be 1 to {_MOST_PATCHES}, not {intensity.n_patches}")
     if not 0 <= intensity.min_correlation < 1:
         raise ParameterError(f"`min_correlation` must be from 0 to below 1, not {intensity.min_correlation}")
 

@@ -17,7 +17,7 @@ from gpustitch.io.provenance import provenance
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.model.options import documented, nested, option
 from gpustitch.ops.patches import PatchSimilarities
-from gpustitch.running.inputs import Inputs
+from gpustitch.running.inputs import Inputs, check_files
 from gpustitch.running.options import settled
 from gpustitch.running.progress import SILENT, Progress, listed
 from gpustitch.running.threads import checked_workers
@@ -195,6 +195,7 @@ def plan(asked: ZSpacingOptions) -> ZSpacingPlan:
     device = choose_device(asked.device, asked.device_memory_bytes)
     n_workers = checked_workers(asked.n_workers)
     path = asked.input
+    check_files(**{name: getattr(asked, name) for name in ("mask", "start", "section_weights", "pair_weights")})
     outputs = [path for path in (asked.output, asked.report) if path is not None]
     inputs = Inputs.of((p for p in asked.inputs if asked.planes is None or p != path), apart=outputs)
     if asked.planes is None and is_similarity_file(path):

@@ -73,7 +73,7 @@ def sizes_to_try(
     is_asked_for = chunk is not None
     # Planes stored together are decoded once if they are read together.
     chunk = chunk or -(-max(1, min(block, _CHUNK_BYTES // plane_bytes)) // depth) * depth
-    chunk, held = min(chunk, n), n_workers + 1
+    chunk, held = min(chunk, n), min(n_workers, n) + 1
     yield block, chunk, held
     while block > _LEAST_BLOCK:
         block = max(_LEAST_BLOCK, block // 2)

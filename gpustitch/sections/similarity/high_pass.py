@@ -20,6 +20,9 @@ _LEAST_WEIGHT = 1e-3
 # Gaussian, in pixels, whose mean is taken from the profile of stripes: what is wider is light or tissue.
 _WIDEST_PX = 8.0
 
+# Of a Gaussian so many times wider than a plane nothing is left but the mean of all pixels.
+_SIDES = 10
+
 # What stripes run along.
 Stripes = Literal["none", "columns", "rows", "both"]
 
@@ -40,6 +43,7 @@ def less_gaussian(plane: Array, sigma_px: float) -> Array:
     """
     xp = namespace(plane)
     plane = plane.astype(np.float32)
+    sigma_px = min(sigma_px, _SIDES * max(plane.shape))
     factor = max(1, min(int(sigma_px / _LEAST_PX), *plane.shape))
     small = bin_planes(plane[None], (factor, factor))[0] if factor > 1 else plane
     used = xp.isfinite(small)

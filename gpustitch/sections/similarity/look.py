@@ -281,7 +281,8 @@ def _gain(fit: DisplacementFit, halves: list[Floats], degree: int) -> float:
 def _parts(plane: Array, sigma_px: float) -> tuple[Array, Array]:
     """What is coarse and what is fine in a plane."""
     fine = less_gaussian(plane, sigma_px)
-    return plane - fine, fine
+    with np.errstate(invalid="ignore"):  # what is infinite is in both, and not used
+        return plane - fine, fine
 
 
 def _whole_shift(reference: Array, other: Array, where: Displacement) -> Floats:

@@ -23,7 +23,8 @@ def pixels_of_value(plane: Array, value: float) -> Array:
     """bool (rows, columns): where a plane has exactly this value."""
     if not _holds(plane.dtype, value):
         return namespace(plane).zeros(plane.shape, bool)  # type: ignore[no-any-return]
-    return plane == plane.dtype.type(value)  # type: ignore[no-any-return]
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and such pixels are not used
+        return plane == plane.dtype.type(value)  # type: ignore[no-any-return]
 
 
 def constant_at_edge(plane: Array) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -107,6 +108,10 @@ class SimilarityOptions:
             value = getattr(self, name)
             if isinstance(value, str) and value not in ("auto", "off"):
                 raise ParameterError(f"`{name}` is {value!r}, but it must be auto, off or a number")
+        for name in ("register", "high_pass"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise ParameterError(f"`{name}` is {value}, but it must be a finite number of pixels")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Registration:
     def __init__(
         self, shape: tuple[int, int], reach_px: float, degree: int, max_lag: int, *, follows: bool = True
     ) -> None:
-        self._shape, self._reach, self._follows = shape, reach_px, follows
+        # Further apart, planes share nothing.
+        self._shape, self._reach, self._follows = shape, min(reach_px, max(shape)), follows
         self._factor = max(1, math.ceil(math.sqrt(math.prod(shape) / MOST_PIXELS)))
         small = (shape[0] // self._factor, shape[1] // self._factor)
         self._small, self._large = Displacement(small, degree), Displacement(shape, degree)

@@ -24,7 +24,7 @@ from gpustitch.model.options import check_ranges
 from gpustitch.model.runs import ranges_text
 from gpustitch.ops.patches import PatchComparison, PatchSimilarities, patch_bytes
 from gpustitch.ops.variogram import lengths_px, variogram_bytes, variograms
-from gpustitch.running.inputs import Inputs
+from gpustitch.running.inputs import Inputs, check_files
 from gpustitch.running.progress import SILENT, Progress, listed, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.sections.similarity.banded import PIXEL_TYPES, BandedCorrelation
@@ -110,6 +110,7 @@ def plan(options: SimilarityOptions) -> SimilarityPlan:
         check_outside(options.output, options.input, is_image=options.output.suffix.lower() in TIFF_SUFFIXES)
     check_ranges(options)
     n_workers = checked_workers(options.n_workers)
+    check_files(mask=options.mask)
     given = [None if options.planes else options.input, options.mask]
     inputs = Inputs.of((path for path in given if path), apart=[options.output] if options.output else [])
     planes = options.planes or open_planes(options.input, allow_missing=options.allow_missing, choice=options.choice)
@@ -222,10 +223,14 @@ def _mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """1 where the image is not 0, of the planes' shape; MosaicError or DamagedInputError if it will not do."""
     mask = read_image(path)
     if mask.shape != shape:
-        raise MosaicError(f"the mask {path} is of shape {mask.shape}, the planes of {shape}; draw it on one of them")
+        raise MosaicError(
+            f"the mask {path} (`mask`) is of shape {mask.shape}, the planes of {shape}; draw it on one of them"
+        )
     used: npt.NDArray[np.uint8] = (mask != 0).astype(np.uint8)
     if np.count_nonzero(used) < 2:
-        raise DamagedInputError(f"the mask {path} leaves {np.count_nonzero(used)} pixels; at least two are needed")
+        raise DamagedInputError(
+            f"the mask {path} (`mask`) leaves {np.count_nonzero(used)} pixels; at least two are needed"
+        )
     return used
 
 

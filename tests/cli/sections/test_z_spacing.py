@@ -236,3 +236,12 @@ def test_library_and_command_write_the_same_bytes(matrix, tmp_path):
 def test_help_names_options_as_they_are_typed():
     said = " ".join(succeed("z-spacing", "--help").replace("│", " ").split())
     assert "; --compat only." in said and "or --start)" in said and "`" not in said
+
+
+@pytest.mark.parametrize("option", ["--mask", "--start", "--section-weights", "--pair-weights"])
+def test_a_folder_in_place_of_a_file_is_refused_before_anything_in_it_is_listed(option, tmp_path, monkeypatch):
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    monkeypatch.setattr("gpustitch.running.inputs.stamps", lambda *_, **__: pytest.fail("files were listed"))
+    np.savez(tmp_path / "s.npz", half_strip=np.ones((12, 4)))
+    text = fail(5, "z-spacing", tmp_path / "s.npz", "-o", tmp_path / "o.csv", option, tmp_path / "folder")
+    assert f"{option} is the folder" in text

@@ -201,3 +201,27 @@ def test_an_offset_that_leaves_nothing_is_warned_about(dtype):
 def test_the_length_of_a_notch_that_is_not_used_is_refused(method):
     with pytest.raises(ParameterError, match=f"`notch_length_px` is of `method` wavelet, but `method` is {method}"):
         Correction(method, WaveletOptions(notch_length_px=300))
+
+
+NO_IMAGES = (1.0, "a", (1, 2), [[1, 2], [3]], {}, True, b"a", 10**400, FLAT.astype(complex), FLAT > 0, FLAT[None])
+NO_COUNTS = ("a", None, (1, 2), [[1, 2], [3]], {}, b"a", 1j, 10**400, float("nan"), float("inf"), -1, FLAT)
+
+
+@pytest.mark.parametrize("wrong", NO_IMAGES)
+def test_a_flat_that_is_no_image_of_numbers_is_refused_as_such(wrong):
+    with pytest.raises(ParameterError, match="the flat field"):
+        Correction(flat=wrong)
+
+
+@pytest.mark.parametrize("name", ["dark", "method", "dtype", "wavelet", "lightsheet"])
+@pytest.mark.parametrize("wrong", NO_COUNTS)
+def test_what_is_no_count_or_no_choice_is_refused_by_name(name, wrong):
+    with pytest.raises(ParameterError, match=f"`{name}`"):
+        Correction(**{name: wrong})
+
+
+@pytest.mark.parametrize("length", [0, -1, 0.5, 1.5, 1e30, 10**30, float("nan"), float("inf")])
+def test_lengths_of_windows_are_whole_numbers_that_pixels_have(length):
+    for name in ("artifact_length", "background_window_size"):
+        with pytest.raises(ParameterError, match=f"`{name}`"):
+            LightsheetOptions(**{name: length})

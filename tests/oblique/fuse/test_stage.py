@@ -259,6 +259,7 @@ def test_bad_options_are_refused_before_anything_is_written(tree: Path, tmp_path
         ({}, {"intensity": Intensity(-1.0)}),
         ({}, {"intensity": Intensity(0.7, is_estimated=True)}),
         ({}, {"intensity": Intensity(n_patches=0)}),
+        ({}, {"intensity": Intensity(is_estimated=True, n_patches=2**31)}),
         ({}, {"intensity": Intensity(min_correlation=1.5)}),
         ({"x_step_um": -1.0}, {}),
         ({"y_voxel_um": float("nan")}, {}),

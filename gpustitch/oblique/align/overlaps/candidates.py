@@ -130,6 +130,7 @@ def find_candidates(
         Whether a smaller part, one mirror image and the first bins are enough, whatever they leave open.
     """
     extents = [v.coverage.shape for v in (overlap.fixed, overlap.moving)]
+    reach_px = _where_shared(overlap, reach_px)
     base = structure_px(overlap.fixed, sigma_um, extents)
     # A peak is seen to be drawn out only in a map that reaches beyond it.
     first = times(base, _FIRST_FACTOR, extents)
@@ -156,6 +157,13 @@ def find_candidates(
             break
         found = _compared(overlap, parts, wide, reach_px, times(base, factor, extents), device, enough=_BEYOND_DOUBT)
     return found
+
+
+def _where_shared(overlap: Overlap, reach_px: ZYX) -> ZYX:
+    """A reach no further than the tiles share anything."""
+    extents = (v.coverage.shape for v in (overlap.fixed, overlap.moving))
+    z, y, x = (min(r, a + b + abs(o)) for r, o, a, b in zip(reach_px, overlap.offset, *extents, strict=True))
+    return z, y, x
 
 
 def compared_bytes(extent_px: ZYX, reach_px: ZYX, itemsize: int) -> int:
