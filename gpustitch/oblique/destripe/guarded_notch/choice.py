@@ -41,24 +41,32 @@ class Lines:
         Angle of lines that go on but lean, positive where they run down to the right.
     streaks
         Standard deviation of lines that end but are streaks of light, which are taken; 0 if there are none.
+    bright
+        Standard deviation of lines that are not seen to end, but are bright among dark, which are taken; 0 if none are.
     """
 
     ending: float = 0.0
     lean_deg: float = 0.0
     streaks: float = 0.0
+    bright: float = 0.0
 
     def cautions(self) -> Iterator[str]:
         """What users should be warned of."""
         if self.ending:
             yield (
                 f"lines along the rows, of {100 * self.ending:.1f} % of the light, end within the frames, as vessels, "
-                f"fibres and bent streaks do: they are left as they are; give `notch_length_px`, such as "
+                f"fibres and some streaks of light do: they are left as they are; give `notch_length_px`, such as "
                 f"{LENGTHS_PX[-1]:.0f}, to remove them too"
             )
         if self.streaks:
             yield (
                 f"lines along the rows, of {100 * self.streaks:.1f} % of the light, end within the frames, light and "
                 f"dark ones alike, as streaks of light do: they are removed; look whether any were vessels or fibres"
+            )
+        if self.bright:
+            yield (
+                f"lines along the rows, of {100 * self.bright:.1f} % of the light, are bright among dark, as fibres "
+                f"are, but are not seen to end within the frames: they are removed; look whether any were fibres"
             )
         if self.lean_deg:
             lean, side = abs(self.lean_deg), "counter-clockwise" if self.lean_deg > 0 else "clockwise"
@@ -144,6 +152,7 @@ class Choice:
             "lines_end": self.lines_along.ending > 0,
             "ending": round(self.lines_along.ending, _DIGITS),
             "streaks": round(self.lines_along.streaks, _DIGITS),
+            "bright": round(self.lines_along.bright, _DIGITS),
             "lean_deg": round(self.lines_along.lean_deg, 3),
             "notch": None if self.notch is None else _notch_record(self.notch),
             "trials": [
@@ -193,6 +202,8 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     chosen = mildest(trials, stripes)
     if chosen is None and lines.streaks:
         lines = Lines(ending=lines.streaks)
+    if chosen is None and lines.bright:
+        lines = Lines()
     return Choice(chosen, stripes**0.5, trials, len(frames), lines, is_too_small=near.n_levels < _LEAST_COMPARED)
 
 
@@ -211,7 +222,7 @@ def _lines_along(windows: Windows, near: Likeness) -> Lines:
     if length.is_short:
         return Lines(ending=length.near**0.5)
     if not ending.matters:
-        return Lines()
+        return Lines(bright=windows.bright_lines() ** 0.5)
     lean = windows.lean()
     if lean.covariance - lean.along_rows >= _LEAST_LEANING * ending.energy:
         return Lines(lean_deg=lean.degrees)

@@ -25,7 +25,7 @@ from gpustitch.oblique.destripe.guarded_notch.notch import (
 from gpustitch.oblique.destripe.guarded_notch.reach import Ending, Grids, ending_of
 from gpustitch.oblique.destripe.guarded_notch.robust_rows import low_pass_matrix, robust_low_pass
 from gpustitch.oblique.destripe.guarded_notch.shadows import skewness
-from gpustitch.oblique.destripe.guarded_notch.streaks import Length, are_streaks, length_of
+from gpustitch.oblique.destripe.guarded_notch.streaks import Length, are_streaks, bright_lines, length_of
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, between_windows_px, windows_apart
 from gpustitch.ops.robust import MAD_TO_SIGMA, weighted_median
 
@@ -178,7 +178,8 @@ class Windows:
         """The lines along the rows that end within the frames."""
         if not self._most_apart:
             return Ending()
-        further = min(2, self._most_apart)
+        # In narrow frames windows two apart leave too few to tell, which took vessels for stripes.
+        further = 2 if self._most_apart > 1 and self._upright[0][0].shape[2] // 4 > 2 * self._apart else 1
         return ending_of(*self._both_thin(), further * self._apart, further * self._apart_turned)
 
     def length(self) -> Length:
@@ -191,6 +192,10 @@ class Windows:
     def are_streaks(self, ending: Ending) -> bool:
         """Whether lines that end within the frames are streaks of light."""
         return are_streaks(*self._both_thin(), self._apart, self._apart_turned, ending.energy)
+
+    def bright_lines(self) -> float:
+        """Energy of lines along the rows if they are bright among dark, as fibres are; 0 if not."""
+        return bright_lines(*self._both_thin(), self._apart, self._apart_turned) if self._most_apart else 0.0
 
     def lean(self) -> Lean:
         """How far lines lean that go on over half a frame, if any do."""

@@ -31,6 +31,9 @@ _SURE = 2.0
 # Lines that end matter if they are as strong as this part of the light and hold 1/16 of the energy of all lines, or
 # if they hold half of it and are not too faint to be seen.
 _STRONG, _PART, _HALF, _FAINT = 0.025, 1 / 16, 1 / 2, 0.01
+# Strong lines that hold this part of the energy of all lines end though few rows leave it unsure: of stripes that go
+# on, hardly any of their energy is missing at both ends.
+_MUCH = 2 / 5
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def ending_of(upright: Grids, turned: Grids, apart: int, apart_turned: int) -> E
     surely = all(energy > _SURE * error for energy, error, _ in sides)
     lines = min(lines for _, _, lines in sides)
     enough = max(_FAINT**2, min(max(_STRONG**2, _PART * lines), _HALF * lines))
-    return Ending(max(energy, 0.0), surely and energy > enough)
+    much = energy > max(_STRONG**2, _MUCH * lines)
+    return Ending(max(energy, 0.0), much or (surely and energy > enough))
 
 
 @dataclass(frozen=True)

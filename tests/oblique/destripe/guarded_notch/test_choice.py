@@ -233,6 +233,39 @@ def test_streaks_that_end_are_taken_and_said(seed):
     assert made.error < 0.75 * none.error and made.energy < 0.25 * none.energy and abs(made.kept - 100) < 3
 
 
+@pytest.mark.parametrize("dark_and_bright", [(12, 12), (25, 25)])
+def test_few_vessels_of_both_kinds_are_no_streaks(dark_and_bright):
+    dark, bright = dark_and_bright
+    spec = S(rows=512, amplitude=0, seed=70)
+    of_dark = with_vessels(spec, Vessels(count=dark, lengths_px=(120, 300), width=3))
+    of_bright = with_vessels(replace(spec, seed=71), Vessels(count=bright, lengths_px=(120, 300), width=3, bright=True))
+    both = of_dark.ideal * of_bright.ideal / scene(replace(spec, seed=71)).ideal
+    raw = np.random.default_rng(0).poisson(np.maximum(both, 0)) + 100
+    choice = choose_notch([raw.astype(np.uint16)], OPEN)
+    assert choice.notch is None and not choice.lines_along.streaks and choice.lines_along.ending
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_vessels_in_narrow_frames_are_left_and_said(seed):
+    vessels = Vessels(count=22, lengths_px=(100, 240), width=4, depth=0.5)
+    frames = [
+        with_vessels(S(rows=384, columns=256, amplitude=0, seed=64 + 9 * seed + i), vessels).raw for i in range(4)
+    ]
+    choice = choose_notch(frames, OPEN)
+    assert choice.notch is None and choice.lines_along.ending > 0.03 and "vessels" in choice.cautions[0]
+
+
+def test_bright_lines_that_are_taken_are_said():
+    rng = np.random.default_rng(5)
+    rows = np.zeros((512, 1))
+    rows[rng.choice(512, 25, replace=False)] = 0.3
+    base = scene(S(rows=512, amplitude=0, cells=12, texture=0.1, borders=False, seed=72))
+    raw = rng.poisson(base.ideal * np.exp(rows)).astype(np.uint16) + np.uint16(100)
+    choice = choose_notch([raw], OPEN)
+    assert choice.notch is not None and choice.lines_along.bright > 0.03 and choice.record["bright"] > 0.03
+    assert "bright among dark" in choice.cautions[0]
+
+
 @pytest.mark.parametrize(("width", "aspect"), [(2, 6), (4, 3), (4, 6), (8, 3)])
 @pytest.mark.parametrize("seed", range(2))
 def test_tissue_in_short_layers_along_the_rows_is_left(width, aspect, seed):

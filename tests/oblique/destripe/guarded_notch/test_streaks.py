@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpustitch.oblique.destripe.guarded_notch.streaks import are_streaks, length_of
+from gpustitch.oblique.destripe.guarded_notch.streaks import are_streaks, bright_lines, length_of
 
 ROWS, WINDOWS, STEP_PX = 800, 32, 32.0
 NOISE = 0.02
@@ -74,3 +74,34 @@ def test_lines_of_both_kinds_are_streaks_if_they_are_most_of_all(seed):
     upright, turned = _lines(rng, 5.0), _turned(rng)
     assert are_streaks(upright, turned, 1, 1, 0.008)
     assert not are_streaks(upright, turned, 1, 1, 0.0015)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_lines_of_both_kinds_are_vessels(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(ROWS, WINDOWS)) * NOISE
+    for n in range(40):
+        row, start = rng.integers(ROWS - 2), rng.integers(-4, WINDOWS)
+        values[row : row + 2, max(0, start) : start + 12] += 0.3 * (-1) ** n
+    energy = 0.5 * float((values[:, :-1] * values[:, 1:]).mean())
+    assert not are_streaks([(values, np.ones(values.shape))], _turned(rng), 1, 1, energy)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_of_both_kinds_that_are_everywhere_but_short_are_tissue(seed):
+    rng = np.random.default_rng(seed)
+    values = np.repeat(rng.normal(size=(ROWS, WINDOWS // 4)), 4, axis=1) * 0.1
+    energy = 0.5 * float((values[:, :-1] * values[:, 1:]).mean())
+    assert not are_streaks([(values, np.ones(values.shape))], _turned(rng), 1, 1, energy)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bright_lines_among_dark_are_told_from_stripes(seed):
+    rng = np.random.default_rng(seed)
+    turned, noise = _turned(rng), rng.normal(size=(ROWS, WINDOWS)) * NOISE
+    rows = np.zeros((ROWS, 1))
+    rows[rng.choice(ROWS, 40, replace=False)] = 0.3
+    for kind, expected in ((rows, True), (-rows, False), (0.1 * rng.normal(size=(ROWS, 1)), False), (0 * rows, False)):
+        found = bright_lines([(noise + kind, np.ones(noise.shape))], turned, 1, 1)
+        assert (found > 0) == expected
+    assert bright_lines([(noise + rows, np.ones(noise.shape))], turned, 1, 1) == pytest.approx(0.0045, rel=0.15)
