@@ -346,7 +346,7 @@ def _is_drawn_out(correlation: Floats, at: Sequence[np.intp], slant: float) -> b
     best = min(float(correlation[tuple(at)]), 0.9999)
     alike = correlation >= min(_ALIKE * best, math.tanh(_ALIKE_Z * math.atanh(best)))
     group, _ = scipy.ndimage.label(alike, np.ones((3, 3, 3)))
-    places: Floats = np.argwhere(group == group[tuple(at)]) - np.array(at, np.float64)
+    places = np.argwhere(group == group[tuple(at)]).astype(np.float64) - np.array(at)
     places[:, 2] += slant * places[:, 0]
     return bool(np.abs(places).max() > _APART)
 
