@@ -19,10 +19,10 @@ from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_cand
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
 from gpustitch.oblique.align.overlaps.ground import find_ground
-from gpustitch.oblique.align.overlaps.reasons import why_no_room, why_nothing
+from gpustitch.oblique.align.overlaps.reasons import why_disagreeing, why_loose, why_no_room, why_nothing
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
-from gpustitch.oblique.align.overlaps.windows import Windows, fitting, match_windows
-from gpustitch.oblique.align.points import Overlap, draw_points, nearest_voxel
+from gpustitch.oblique.align.overlaps.windows import Windows, fitting, ladder, match_windows
+from gpustitch.oblique.align.points import Centres, Overlap, draw_points, nearest_voxel
 from gpustitch.running.threads import Workers
 
 # A place is kept for the solver that is so sure.
@@ -38,6 +38,8 @@ _STILL = 0.33
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
+# Small windows of a narrow overlap have this part of the whole's error in common, measured where light is uneven.
+_SHARED = 0.3
 # What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
 _OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
@@ -50,7 +52,7 @@ _UNSEARCHED_PART = 1 / 3
 # Standard error of a place that no window refined, bins.
 _COARSE_BINS = 0.5
 # A place with a standard error above this, voxels, is none: little is alike. Where a pattern of the camera was taken
-# away, what is left of it makes errors of good places so great.
+# away, what is left of it makes errors of good places so great, and so does what small windows have in common.
 _LOOSEST_PX, _LOOSEST_CLEARED_PX = 0.6, 1.5
 # Where objects have moved, what is between them may know it as badly as the stage, and is right with this probability.
 _LOOSEST_GROUND_PX, _BY_GROUND = 3.0, 0.95
@@ -89,6 +91,7 @@ class _Refined:
     n_independent: float = 0.0
     count: LinkCount = LinkCount()
     is_narrow: bool = False
+    is_shared: bool = False
     reason: str = ""
     bend_px: PxZYX | None = None
 
@@ -161,12 +164,13 @@ class _Linking:
         self._reach = (
             (reach_px[0], reach_px[1], math.ceil(reach_px[2] + shear * reach_px[0])) if any(reach_px) else reach_px
         )
+        self._ladder = ladder(options.window_px, options.largest_px)
         self._stage, self._may_move, self._is_cleared = overlap.offset, may_move, is_cleared
 
     def link(self) -> tuple[Link, LinkCount]:
         if not any(self._reach):
-            alone = self._by_windows(self._overlap.offset, None)
-            return self._made(alone, alone.reason or self._unsearched(alone.count), ()), alone.count
+            alone = self._by_windows(self._overlap.offset, None, self._ladder[0])
+            return self._made(alone, alone.reason or self._disagreeing(alone.count), ()), alone.count
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
@@ -176,8 +180,8 @@ class _Linking:
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
-        loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared else _LOOSEST_PX
-        first, reason = refined[0], refined[0].reason or self._loose(refined[0], loosest_px)
+        loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared or refined[0].is_shared else _LOOSEST_PX
+        first, reason = refined[0], refined[0].reason or why_loose(refined[0].sigma_px, loosest_px)
         candidates = tuple(c for c in candidates if max(c.sigma_px) <= loosest_px)
         if reason and self._options.window_px is not None:
             # Where the stated windows find nothing, no other place is offered.
@@ -195,7 +199,7 @@ class _Linking:
             return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
         # Objects that have moved join no tiles, however well they fit.
         count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
-        loose = self._loose(ground, _LOOSEST_GROUND_PX)
+        loose = why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
         if loose:
             return self._made(_Refined(), loose, ()), count
         return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
@@ -238,25 +242,33 @@ class _Linking:
         off = np.abs(np.subtract(whole.offset_px, refined.offset_px))
         if (off > whole.sigma_px).any() and self._past(whole, peak, binning) < past:
             return dataclasses.replace(whole, count=refined.count, bend_px=refined.bend_px)
-        z_px, y_px, x_px = np.hypot(refined.sigma_px, off).tolist()
-        return dataclasses.replace(refined, sigma_px=(z_px, y_px, x_px))
+        return _less_sure(refined, whole)
 
     def _past(self, refined: _Refined, peak: Peak, binning: ZYX) -> float:
         return float((np.abs(np.subtract(refined.offset_px, self._in_grid(peak.offset_px))) / binning).max())
 
     def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
-        refined = self._by_windows(place, near_px)
-        if refined.matches and refined.is_narrow:
-            z, y, x = refined.offset_px
-            closer = nearest_voxel((z, y, x - self._shear * z))
-            if closer != place:
-                # What both tiles have is known only now; near its ends, every voxel counts.
-                refined = self._by_windows(closer, near_px)
-        if refined.n_independent >= _FEW or self._options.window_px is not None:
-            return refined
-        whole = self._whole(dataclasses.replace(self._overlap, offset=place), near_px)
-        return refined if whole is None else dataclasses.replace(whole, count=refined.count)
+        # Large windows that nearly fill an overlap see the same: smaller ones are asked too, which shading displaces.
+        tried: dict[ZYX, _Refined] = {}
+        overlap = dataclasses.replace(self._overlap, offset=place)
+        for largest in self._ladder:
+            if (shape := self._fitting(overlap, largest)[0].shape) in tried:
+                continue
+            refined = self._by_windows(place, near_px, largest)
+            if refined.matches and refined.is_narrow:
+                z, y, x = refined.offset_px
+                closer = nearest_voxel((z, y, x - self._shear * z))
+                if closer != place:
+                    # What both tiles have is known only now; near its ends, every voxel counts.
+                    refined = self._by_windows(closer, near_px, largest)
+            if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
+                return refined
+            tried[shape] = refined
+        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px)
+        if last.n_independent >= _FEW:
+            return last if whole is None else _less_sure(last, whole, _SHARED)
+        return first if whole is None else dataclasses.replace(whole, count=first.count)
 
     def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1)) -> _Refined | None:
         """The offset near the assumed one by the overlap as a whole."""
@@ -275,10 +287,10 @@ class _Linking:
         z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
         return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
 
-    def _by_windows(self, place: ZYX, near_px: PxZYX | None) -> _Refined:
+    def _by_windows(self, place: ZYX, near_px: PxZYX | None, largest: ZYX) -> _Refined:
         """Windows at a place: those that correlate and, if ``near_px`` (z, y, x) is given, lead near to it."""
         options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
-        windows, centres = fitting(overlap, self._windows(), shrinks=options.window_px is None)
+        windows, centres = self._fitting(overlap, largest)
         if centres.is_empty:
             return _Refined(reason=why_no_room(overlap.shape, windows.shape))
         points = draw_points(
@@ -303,7 +315,7 @@ class _Linking:
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
         elsewhere = self._elsewhere(others, windows.shape)
         count = dataclasses.replace(count, agreeing=len(agreeing), elsewhere=elsewhere)
-        is_narrow = windows.shape != self._windows().shape
+        is_narrow = windows.shape != largest
         return _Refined(
             found.offset_px, found.sigma_px, found.scatter_px, agreeing, found.n_independent, count, is_narrow,
             bend_px=found.bend_px,
@@ -332,25 +344,13 @@ class _Linking:
         turn = np.array([[1, 0, 0], [0, 1, 0], [self._shear, 0, 1]])
         return np.asarray(np.sqrt(np.diag(turn @ np.asarray(spread) @ turn.T)))
 
-    def _windows(self) -> Windows:
-        options = self._options
-        z, y, x = (options.sigma_um / um for um in self._overlap.fixed.spacing.zyx_um)
-        return Windows(options.window_px or options.largest_px, (z, y, x), options.border_px)
+    def _fitting(self, overlap: Overlap, largest: ZYX) -> tuple[Windows, Centres]:
+        options, (z, y, x) = self._options, (self._options.sigma_um / um for um in overlap.fixed.spacing.zyx_um)
+        return fitting(overlap, Windows(largest, (z, y, x), options.border_px), shrinks=options.window_px is None)
 
-    def _loose(self, refined: _Refined, loosest_px: float) -> str:
-        """Why a place is known too badly to be one."""
-        if max(refined.sigma_px) <= loosest_px:
-            return ""
-        return (
-            f"what both tiles show tells the place only to +- {1.96 * max(refined.sigma_px):.1f} voxels (95 %): it is "
-            "too little, and not alike; a smaller `sigma_um` sees finer structures"
-        )
-
-    def _unsearched(self, count: LinkCount) -> str:
-        if count.agreeing < self._options.min_matches or count.agreeing <= _UNSEARCHED_PART * count.correlated:
-            agree = f"only {count.agreeing} of {count.correlated} matches agree"
-            return f"{agree}; give a larger `sample_count` or `window_px`"
-        return ""
+    def _disagreeing(self, count: LinkCount) -> str:
+        is_enough = count.agreeing >= self._options.min_matches and count.agreeing > _UNSEARCHED_PART * count.correlated
+        return "" if is_enough else why_disagreeing(count.agreeing, count.correlated)
 
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
@@ -377,6 +377,13 @@ class _Linking:
         (z, y, f), (mz, my, mf) = match.fixed_px, match.moving_px
         x = round(f + self._shear * z)
         return Match((z, y, x), (mz, my, mf + self._shear * mz + (x - f - self._shear * z)), match.correlation)
+
+
+def _less_sure(refined: _Refined, whole: _Refined, part: float = 0.0) -> _Refined:
+    """The same, less sure by how far off the whole overlap fits, and by a ``part`` of what that errs by."""
+    off = np.hypot(np.subtract(whole.offset_px, refined.offset_px), part * np.array(whole.sigma_px))
+    z, y, x = np.hypot(refined.sigma_px, off).tolist()
+    return dataclasses.replace(refined, sigma_px=(z, y, x), is_shared=part > 0)
 
 
 def _offset(match: Match) -> PxZYX:

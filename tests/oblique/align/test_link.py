@@ -265,3 +265,21 @@ def test_light_that_falls_off_along_the_camera_does_not_lead_windows(seed: int) 
     assert not link.reason
     assert error.max() < 0.5
     assert (error < 3 * np.array(link.sigma_px)).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_large_windows_leave_narrow_overlaps_of_good_tissue_their_links(seed: int) -> None:
+    """Where windows nearly fill an overlap they all see the same: smaller ones tell the place."""
+    rng = np.random.default_rng(seed)
+    shape, true = (60, 80, 90), np.array([2, 47, 3])
+    tissue = ndimage.gaussian_filter(rng.normal(size=(66, 130, 96)), 4.0)
+    tiles = []
+    for at in ((0, 0, 0), true):
+        seen = tissue[tuple(slice(a, a + n) for a, n in zip(at, shape, strict=True))] / tissue.std()
+        own = ndimage.gaussian_filter(rng.normal(size=shape), 2.0)
+        tiles.append(ArrayVolume((1000 + 100 * seen + 50 * own / own.std()).astype(np.uint16), SPACING))
+    how = MatchOptions(sample_count=60, largest_px=(51, 51, 51)), (10, 10, 10), np.random.default_rng(seed)
+    link, _ = link_tiles(Overlap(*tiles, (0, 45, 0)), ("a", "b"), *how, Workers(1, CPU))
+    assert not link.reason and link.sigma_px is not None, link.reason
+    assert (np.abs(np.subtract(link.offset_px, true)) < 3 * np.array(link.sigma_px)).all()
+    assert max(link.sigma_px) < 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import scipy
 
 from gpustitch.array import Device
 from gpustitch.model import ZYX
-from gpustitch.model.arrays import Floats, PxZYX
+from gpustitch.model.arrays import Floats, Integers, PxZYX
 from gpustitch.oblique.align.ascend import Between, peak_of_correlation
 from gpustitch.oblique.align.overlaps.maps import Maps, PartsCompared
 from gpustitch.oblique.align.overlaps.parts import LONGEST_PX, QUICK, Part, parts_of, structure_px, times
@@ -261,9 +262,11 @@ def _compared(
     within = [abs(v - o) < r + n for v, o, r, n in zip(offsets, overlap.offset, reach_px, binning, strict=True)]
     images = [(), *_mirrors(parts, binning)[-n_mirrors:]]
     compared, n_voxels = PartsCompared(overlap, binning, sigma, images, device), 0
+    # Bins of x by which the grid is displaced from bin to bin of z.
+    slant = getattr(overlap.fixed, "shear", 0.0) * binning[0] / binning[2]
     for part in parts:
         n_voxels += part.fixed.size
-        found = _judged(compared.add(part, low, high), offsets, within, n_voxels, binning)
+        found = _judged(compared.add(part, low, high), offsets, within, n_voxels, binning, slant)
         if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
             break
     return found
@@ -296,8 +299,12 @@ def _judged(
     within: Sequence[npt.NDArray[np.bool_]],
     n_voxels: int,
     binning: ZYX,
+    slant: float,
 ) -> Found:
-    """Peaks of the first map ``within`` reach on each axis; the other maps are those of mirror images."""
+    """Peaks of the first map ``within`` reach on each axis; the other maps are those of mirror images.
+
+    The flank of a peak is no other place that fits: what leads up to a peak is taken away with it.
+    """
     squares = np.concatenate([np.empty(0), *((r * r * n)[n > 0] for r, n in maps[1:])])
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
@@ -306,25 +313,50 @@ def _judged(
     found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
+    summits, index = _summits(heights[0]), np.arange(rest.size).reshape(rest.shape)
     while len(found) < _KEPT and rest.max() > 0:
         at = np.unravel_index(int(np.argmax(rest)), rest.shape)
         place, spread = _place(maps[0][0], at, offsets, binning)
         # Somewhat lower ones are still offered.
-        is_drawn_out = bool(rest[at] > 0.9 * _LOWEST) and _is_drawn_out(correlation, at)
+        is_drawn_out = bool(rest[at] > 0.9 * _LOWEST) and _is_drawn_out(correlation, at, slant)
         found.append((place, spread, float(correlation[at]), float(rest[at]), is_drawn_out))
-        rest[tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)] = 0
+        beside = tuple(slice(max(0, i - _APART), i + _APART + 1) for i in at)
+        rest[beside] = 0
+        # On a steep slant one peak has several summits beside each other. A place at the end of the reach is none.
+        if summits[at] == index[at]:
+            rest[np.isin(summits, index[beside][summits[beside] == index[beside]])] = 0
     confidence = _confidence([height for *_, height, _ in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
     return Found(peaks, mirrored, n_voxels, binning)
 
 
-def _is_drawn_out(correlation: Floats, at: Sequence[np.intp]) -> bool:
-    """Whether places further from a peak than peaks are apart belong to it."""
+def _summits(heights: Floats) -> Integers:
+    """Of each place where the steepest way up ends, as an index into the flat map; at a summit that is its own."""
+    beyond = np.pad(heights, 1, constant_values=-np.inf)
+    index = np.pad(np.arange(heights.size).reshape(heights.shape), 1)
+    best, leads = heights.copy(), np.arange(heights.size).reshape(heights.shape)
+    for step in itertools.product(range(3), repeat=3):
+        at = tuple(slice(s, s + n) for s, n in zip(step, heights.shape, strict=True))
+        is_higher = beyond[at] > best
+        best[is_higher], leads[is_higher] = beyond[at][is_higher], index[at][is_higher]
+    flat: Integers = leads.reshape(-1)
+    while not np.array_equal(further := flat[flat], flat):
+        flat = further
+    return flat.reshape(heights.shape)
+
+
+def _is_drawn_out(correlation: Floats, at: Sequence[np.intp], slant: float) -> bool:
+    """Whether places further from a peak than peaks are apart belong to it.
+
+    How far is measured in the upright grid, by which the bins' own is displaced by ``slant`` bins of x from one of z to
+    the next: along a flat sheet, all that is round is drawn out.
+    """
     best = min(float(correlation[tuple(at)]), 0.9999)
     alike = correlation >= min(_ALIKE * best, math.tanh(_ALIKE_Z * math.atanh(best)))
     group, _ = scipy.ndimage.label(alike, np.ones((3, 3, 3)))
-    places = np.argwhere(group == group[tuple(at)])
-    return bool(np.abs(places - np.array(at)).max() > _APART)
+    places = np.argwhere(group == group[tuple(at)]).astype(np.float64) - np.array(at)
+    places[:, 2] += slant * places[:, 0]
+    return bool(np.abs(places).max() > _APART)
 
 
 def _height(correlation: Floats, n_independent: Floats) -> Floats:

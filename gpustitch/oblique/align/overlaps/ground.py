@@ -42,6 +42,8 @@ class Ground:
         self._volume, self._structure = volume, structure_px
         self.spacing: Spacing = volume.spacing
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        # The slant of a volume along the sheet.
+        self.shear: float = getattr(volume, "shear", 0.0)
 
     @property
     def coverage(self) -> Coverage:

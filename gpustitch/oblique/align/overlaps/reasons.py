@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpustitch.model import ZYX
+from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.matching import xyz_text
 from gpustitch.oblique.align.overlaps.candidates import Found
 
@@ -38,3 +39,19 @@ def why_no_room(room_px: ZYX, window_px: ZYX) -> str:
         f"the overlap of {xyz_text(room_px)} voxels (x,y,z) has no room for a window, which needs {xyz_text(needed)}; "
         "give a smaller `window_px`"
     )
+
+
+def why_loose(sigma_px: PxZYX, loosest_px: float) -> str:
+    """Why a place with this standard error (z, y, x) is known too badly to be one; empty if it is not."""
+    if max(sigma_px) <= loosest_px:
+        return ""
+    return (
+        f"what both tiles show tells the place only to +- {1.96 * max(sigma_px):.1f} voxels (95 %): it is too little, "
+        "and not alike; a smaller `sigma_um` sees finer structures, and stripes or uneven light, where left, hide them"
+    )
+
+
+def why_disagreeing(n_agreeing: int, n_correlated: int) -> str:
+    """Why matches of which so few agree make no link."""
+    agree = f"only {n_agreeing} of {n_correlated} matches agree"
+    return f"{agree}; give a larger `sample_count` or `window_px`"

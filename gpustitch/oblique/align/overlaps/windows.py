@@ -41,6 +41,10 @@ _LEAST_BATCH, _BATCH_VOXELS = 4, 2**20
 _BATCH_BYTES = 2**28
 
 
+# Windows of this size are tried after larger ones.
+_SMALLER_PX = 21
+
+
 @dataclass(frozen=True)
 class Windows:
     """The size of windows (z, y, x), odd, smoothing (z, y, x) in voxels, and voxels read around a window to move in.
@@ -66,6 +70,14 @@ class Found:
 
     match: Match
     spread: tuple[tuple[float, float, float], ...]
+
+
+def ladder(stated_px: ZYX | None, largest_px: ZYX) -> tuple[ZYX, ...]:
+    """Sizes (z, y, x) of windows to try, from the largest down; a stated one alone."""
+    if stated_px is not None:
+        return (stated_px,)
+    z, y, x = largest_px
+    return largest_px, (min(z, _SMALLER_PX), min(y, _SMALLER_PX), min(x, _SMALLER_PX))
 
 
 def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windows, Centres]:

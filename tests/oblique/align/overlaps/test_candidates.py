@@ -150,3 +150,26 @@ def test_voxels_without_a_number_do_not_count(value: float) -> None:
     found = search(Overlap(fixed, moving, overlap.offset))
     assert found.peaks[0].confidence >= TRUSTED
     assert np.abs(np.subtract(found.peaks[0].offset_px, (3, 40, 0))).max() < 1.6 * max(found.binning)
+
+
+class Slanted(ArrayVolume):
+    """A volume along a sheet, whose column begins ``shear`` voxels further from plane to plane."""
+
+    shear = 1.13
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_round_structures_along_a_flat_sheet_are_no_fibres(seed: int) -> None:
+    """Along a sheet at 30 degrees round structures are drawn out, and their flanks are no other places."""
+    shape, true = (50, 50, 70), np.array([3, 27, 2])
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(56, 100, 150)), (7, 3.5, 4.5))
+    tiles = []
+    for z, y, x in ((0, 0, 0), true):
+        seen = [texture[z + k, y : y + 50, x + round(Slanted.shear * k) :][:, :70] for k in range(50)]
+        own = ndimage.gaussian_filter(np.random.default_rng([seed, y]).normal(size=shape), (3, 1.5, 1.5))
+        counts = 1000 + 100 * np.stack(seen) / texture.std() + 60 * own / own.std()
+        tiles.append(Slanted(counts.astype(np.uint16), Spacing(0.65, 1.3, 1.0)))
+    best = search(Overlap(*tiles, (0, 25, 0)), 24).peaks[0]
+    assert best.confidence > TRUSTED and not best.is_drawn_out
+    # Along the sheet, x is less by the slant.
+    assert np.abs(best.offset_px - true + [0, 0, Slanted.shear * true[0]]).max() < 3
