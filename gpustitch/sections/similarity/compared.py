@@ -74,12 +74,11 @@ class ComparedPlanes:
             placed = Registration(plan.shape, reach, prepared.degree, plan.max_lag, follows=self._follows)
         for chunk, without in ordered_map(self._chunk, starts, plan.n_workers, in_flight=plan.chunks_held):
             self.without += without
-            if placed is None:
-                yield chunk
-                continue
-            with on(plan.device), handed_over(chunk):
-                found = namespace(chunk).stack([placed.push(plane) for plane in chunk])
-            yield found
+            if placed is not None:
+                with on(plan.device), handed_over(chunk):
+                    chunk = namespace(chunk).stack([placed.push(plane) for plane in chunk])
+            yield chunk
+            del chunk  # or it stays while the next ones are read, one more than the plan counts
 
     @property
     def mask(self) -> Array | None:

@@ -165,12 +165,16 @@ def without_no_data(planes: npt.NDArray[Any], no_data: str | float) -> tuple[npt
 def less_coarse(planes: Array, mask: Array | None, sigma_px: float, stripes: Stripes = "none") -> Array:
     """Planes (n, rows, columns), float32, NaN outside the mask, less stripes and, if ``sigma_px``, Gaussian means."""
     xp = namespace(planes)
-    planes = planes.astype(np.float32)
-    if mask is not None:
-        planes = xp.where(mask[None] != 0, planes, np.float32(np.nan))
-    if stripes != "none":
-        planes = xp.stack([less_stripes(plane, stripes) for plane in planes])
-    return xp.stack([less_gaussian(plane, sigma_px) for plane in planes]) if sigma_px else planes
+    found: Array = xp.empty(planes.shape, np.float32)
+    for plane, out in zip(planes, found, strict=True):  # one by one, so that only one is there twice
+        out[...] = plane
+        if mask is not None:
+            out[mask == 0] = np.float32(np.nan)
+        if stripes != "none":
+            out[...] = less_stripes(out, stripes)
+        if sigma_px:
+            out[...] = less_gaussian(out, sigma_px)
+    return found
 
 
 def prepared_bytes(

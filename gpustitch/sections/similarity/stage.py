@@ -170,6 +170,7 @@ def run(plan: SimilarityPlan, progress: Progress = SILENT) -> SimilarityResult:
                     if prepared.keeps_parts:
                         in_parts.push(chunk)
                 progress.advance(chunk.shape[0])
+                del chunk  # as the plan counts no chunk beside those that are read ahead
             strips.append(compared.finish())
     finally:
         progress.finish()
