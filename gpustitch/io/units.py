@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gpustitch.model import Spacing
+from gpustitch.model import Spacing, is_voxel_um
 
 # UDUNITS-2 names (OME-Zarr), symbols (OME-XML) and spellings of ImageJ's users. The micro sign is always U+00B5 here.
 _UM = {
@@ -69,8 +69,8 @@ def length_of(text: object, unit: object) -> float | None:
 
 
 def spacing_of(z_um: float | None, y_um: float | None, x_um: float | None) -> Spacing | None:
-    """The spacing if all three distances are known, positive and finite; None otherwise."""
-    known = [v for v in (z_um, y_um, x_um) if v is not None and math.isfinite(v) and v > 0]
+    """The spacing if all three distances are known, and such as voxels have; None otherwise."""
+    known = [v for v in (z_um, y_um, x_um) if v is not None and is_voxel_um(v)]
     return Spacing(*known) if len(known) == 3 else None
 
 

@@ -8,6 +8,7 @@ from gpustitch.model.geometry import (
     check_sheet_angle,
     check_um,
     column_step_um,
+    is_voxel_um,
     shear_of,
 )
 from gpustitch.model.levels import factors_between, level_factors
@@ -57,6 +58,7 @@ __all__ = [
     "column_step_um",
     "factors_between",
     "is_unaligned",
+    "is_voxel_um",
     "layout_of",
     "level_factors",
     "part_axis",

@@ -35,6 +35,11 @@ _PLAUSIBLE_RATIO = 50
 _LARGEST_UM = 1e12
 
 
+def is_voxel_um(um: float) -> bool:
+    """Whether a voxel may be so long, in um: from 1e-12 to 1e12."""
+    return 1 / _LARGEST_UM <= um <= _LARGEST_UM
+
+
 def check_um(**sizes: tuple[str, float]) -> None:
     """Refuse sizes that no microscope has.
 
@@ -124,7 +129,7 @@ class Spacing:
         check_numbers(z_um=self.z_um, y_um=self.y_um, x_um=self.x_um)
         if not all(math.isfinite(v) and v > 0 for v in self.zyx_um):
             raise ParameterError(f"voxel spacing must be positive, not {self.zyx_um} um (z, y, x)")
-        if not all(1 / _LARGEST_UM <= v <= _LARGEST_UM for v in self.zyx_um):
+        if not all(map(is_voxel_um, self.zyx_um)):
             raise ParameterError(
                 f"voxel spacing must be from {1 / _LARGEST_UM:g} to {_LARGEST_UM:g}, not {self.zyx_um} um (z, y, x)"
             )
