@@ -240,7 +240,8 @@ class _Linking:
         if whole is None:
             return refined
         off = np.abs(np.subtract(whole.offset_px, refined.offset_px))
-        if (off > whole.sigma_px).any() and self._past(whole, peak, binning) < past:
+        # Where the whole ends as far past the peak, the bins are what misled, and the windows are right.
+        if (off > whole.sigma_px).any() and self._past(whole, peak, binning) < past / 2:
             return dataclasses.replace(whole, count=refined.count, bend_px=refined.bend_px)
         return _less_sure(refined, whole)
 
