@@ -122,11 +122,9 @@ def _as_typed(path: Path, key: str, value: Any, parameter: Any) -> Any:
     if takes_switch:
         return value
     if "" in (value if isinstance(value, list) else [value]):
+        # A path of no characters is the working folder.
         raise ParameterError(f"{path}: `{key}` is empty; leave out the line for its default", parameter=key)
     several = parameter.multiple or parameter.nargs == -1
-    if "" in (value if isinstance(value, list) else [value]):
-        # A path of no characters is the working folder.
-        raise ParameterError(f"{path}: `{key}` is empty; leave it out for the default", parameter=key)
     if isinstance(value, list):
         return [str(one) for one in value] if several else ",".join(map(str, value))
     return [str(value)] if several else str(value)
