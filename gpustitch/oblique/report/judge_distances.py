@@ -10,12 +10,11 @@ import numpy as np
 
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import PxZYX
+from gpustitch.oblique.align.solving.stage_model import MEDIAN_UM
 from gpustitch.oblique.report.check import Check
 from gpustitch.oblique.report.judge import STATED_PERCENT, WRONG_PX, Stated, is_off
 from gpustitch.oblique.report.placement import Placing, Remeasured
 
-# Standard deviation of a stage's error, um, where none is stated; the alignment expects the same.
-_STAGE_UM = 5.0
 # So many standard errors from the stage's distances, a scale is wrong. A stage that drifts explains less.
 _SIGMAS = 3.0
 # Tiles that lie farther off, percent, are in the wrong order or have wrong names: the check of the stage tells that.
@@ -66,7 +65,7 @@ def _of_axis(
     off = np.array([link.off_px[axis] if link.off_px else 0.0 for link in links]) * um
     there = np.array([link.placed_px[axis] for link in links]) * um - off
     scale = float(told @ there / (told @ told))
-    stage_um = float(stated.parameters.get("stage_repeatability_um") or _STAGE_UM)
+    stage_um = float(stated.parameters.get("stage_repeatability_um") or MEDIAN_UM)
     sigma = _standard_error(axis, links, told, stage_um, stage_px)
     percent, doubt = 100 * (scale - 1), max(STATED_PERCENT, 100 * _SIGMAS * sigma)
     farther = "farther apart" if percent > 0 else "nearer together"
