@@ -121,6 +121,17 @@ def smooth_along(voxels: Array, places: Array, weights: Array, out: Array, axis:
         smoothed[:n] = scipy.ndimage.correlate1d(window, weights.astype(np.float64), axis, mode="reflect").ravel()
 
 
+def smooth_all_axes(voxels: Array, places: Array, weights: Sequence[Array], out: Array, room: Array) -> None:
+    """Smooth arrays along z, y and x: :func:`smooth_along` with the weights of each axis.
+
+    ``room`` is of the shape and type of ``out``, and is written too.
+    """
+    along_z, along_y, along_x = weights
+    smooth_along(voxels, places, along_z, out, 0)
+    smooth_along(out, places, along_y, room, 1)
+    smooth_along(room, places, along_x, out, 2)
+
+
 def gaussian_weights(sigma_px: float) -> npt.NDArray[np.float32]:
     """Weights of a voxel and of its neighbours on either side, shape (2 radius + 1,)."""
     near = np.arange(-(radius := gaussian_radius(sigma_px)), radius + 1)

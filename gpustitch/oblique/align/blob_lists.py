@@ -13,7 +13,7 @@ from gpustitch.array.stated import Shaped
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import Floats32, HostArray, Integers
 from gpustitch.oblique.align.blobs import ball, highest_among, sizes_px
-from gpustitch.ops.smooth import gaussian_weights, smooth_along, smoothing_error
+from gpustitch.ops.smooth import gaussian_weights, smooth_all_axes, smoothing_error
 
 # Of each box so many blobs come back at first; where there are more, all are sought once more.
 _MOST = 1024
@@ -100,22 +100,15 @@ def listed_blobs(
     """
     xp = namespace(voxels)
     contrast, level, room = (xp.empty(voxels.shape, xp.float32) for _ in range(3))
-    _smoothed(voxels, places, narrow, contrast, room)
-    _smoothed(voxels, places, wide, level, room)
+    smooth_all_axes(voxels, places, narrow, contrast, room)
+    smooth_all_axes(voxels, places, wide, level, room)
     contrast -= level
     if has_negative:
-        _smoothed(abs(voxels), places, wide, level, room)
+        smooth_all_axes(abs(voxels), places, wide, level, room)
     mark_blobs(contrast, level, places, offsets, rounding, room)
     out: Array = xp.empty((len(voxels), 1 + 2 * most), xp.float64)
     list_blobs(room, places, out)
     return out
-
-
-def _smoothed(voxels: Array, places: Array, weights: Sequence[Array], out: Array, room: Array) -> None:
-    along_z, along_y, along_x = weights
-    smooth_along(voxels, places, along_z, out, 0)
-    smooth_along(out, places, along_y, room, 1)
-    smooth_along(room, places, along_x, out, 2)
 
 
 def blobs_of_boxes(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gpustitch.array import Array, kernel, namespace
 from gpustitch.model import ZYX
 from gpustitch.oblique.align.ascend import MAX_STEPS, ascend
-from gpustitch.ops.smooth import smooth_along
+from gpustitch.ops.smooth import smooth_all_axes
 
 # Of each array its shape, and the first voxel of a window in it.
 COLUMNS = 6
@@ -63,11 +63,8 @@ def smooth_and_climb(
         Steps after which a walk gives up.
     """
     xp = namespace(voxels)
-    rooms = [xp.empty(voxels.shape, xp.float32) for _ in range(2)]
-    for axis, along in enumerate(weights):
-        smooth_along(voxels, places, along, rooms[0], axis)
-        rooms = [rooms[1], rooms[0]]
-        voxels = rooms[1]
+    smoothed, room = (xp.empty(voxels.shape, xp.float32) for _ in range(2))
+    smooth_all_axes(voxels, places, weights, smoothed, room)
     out: Array = xp.empty((len(places) // 2, RESULTS), xp.float64)
-    climb(voxels, places, *shape, out, max_steps)
+    climb(smoothed, places, *shape, out, max_steps)
     return out

@@ -26,7 +26,7 @@ from gpustitch.oblique.align.overlaps.shared_sums import (
     shared_sums,
 )
 from gpustitch.oblique.align.overlaps.strip import COVERED, LEAST_WEIGHT
-from gpustitch.ops.smooth import smooth_along
+from gpustitch.ops.smooth import smooth_all_axes
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,7 @@ def smoothed_strips(
         bins[2:] = weights
     shapes, room = tables.shapes[: len(bins)], xp.empty_like(bins)
     for out, along in ((narrow, gaussians[:3]), (wide, gaussians[3:])):
-        smooth_along(bins, shapes, along[0], out, 0)
-        smooth_along(out, shapes, along[1], room, 1)
-        smooth_along(room, shapes, along[2], out, 2)
+        smooth_all_axes(bins, shapes, along, out, room)
     if not len(weights):
         narrow -= wide
         return narrow, weights

@@ -81,9 +81,7 @@ class PartsCompared:
         fixed = read_strip(self._overlap.fixed, here, self._binning, self._sigma)
         moving = read_strip(self._overlap.moving, there, self._binning, self._sigma)
         if self._counts_products:
-            both = _both(fixed.voxels.shape, moving.voxels.shape)
-            products = fixed.voxels[both] * moving.voxels[both]
-            self._count(float(products.sum(dtype=np.float64)), float((products.astype(np.float64) ** 2).sum()))
+            self._count(*_products(fixed.voxels, moving.voxels))
         comparison = Comparison(fixed.voxels, moving.voxels, low, high, _masks(fixed, moving))
         for axes, of_image in zip(self._images, self._sums, strict=True):
             of_image.append(comparison.sums(axes))
@@ -123,10 +121,12 @@ class PartsCompared:
             )
             if not is_masked:
                 masks = masks[:0]
-            products = fetched(_products(values, layout)) if self._counts_products else np.zeros(2)
+            shapes = enumerate((layout.fixed, layout.moving))
+            own = (values[i, : math.prod(shape)].reshape(shape) for i, shape in shapes)
+            products = fetched(_products(*own)) if self._counts_products else np.zeros(2)
             shared = images_shared(values, masks, divisors[1], layout, tables, self._at_once(layout, masks, tables))
             maps = fetched(self._correlated(shared))
-        self._count(float(products[0]), float(products[1]))
+        self._count(*products)
         return [(r.reshape(layout.counts), n.reshape(layout.counts)) for r, n in maps]
 
     def _at_once(self, layout: Layout, masks: Array, tables: Tables[Array]) -> int:
@@ -155,7 +155,7 @@ class PartsCompared:
         return maps
 
     def _count(self, products: float, squares: float) -> None:
-        self.products = self.products[0] + products, self.products[1] + squares
+        self.products = self.products[0] + float(products), self.products[1] + float(squares)
 
 
 def _weights(raw: Sequence[RawStrip]) -> Floats32:
@@ -170,19 +170,13 @@ def _weights(raw: Sequence[RawStrip]) -> Floats32:
     return weights
 
 
-def _products(values: Array, layout: Layout) -> Array:
+def _products(fixed: Array, moving: Array) -> Array:
     """Sum of the products of bins of both arrays that lie at one place, and of their squares, shape (2,)."""
-    xp, both = namespace(values), _both(layout.fixed, layout.moving)
-    fixed, moving = (
-        values[i, : math.prod(shape)].reshape(shape)[both] for i, shape in enumerate((layout.fixed, layout.moving))
-    )
-    products = (fixed * moving).astype(xp.float64)
-    sums: Array = xp.stack([products.sum(), (products * products).sum()])
+    xp = namespace(fixed)
+    both = tuple(slice(0, min(m, n)) for m, n in zip(fixed.shape, moving.shape, strict=True))
+    products = fixed[both] * moving[both]
+    sums: Array = xp.stack([products.sum(dtype=xp.float64), (products.astype(xp.float64) ** 2).sum()])
     return sums
-
-
-def _both(fixed: Sequence[int], moving: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(0, min(m, n)) for m, n in zip(fixed, moving, strict=True))
 
 
 def _masks(fixed: Strip, moving: Strip) -> tuple[Bools, Bools] | None:
