@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpustitch.errors import DamagedInputError, ParameterError
-from gpustitch.io.frames.dcimg_header import MAGIC, DcimgHeader, counted, read_header
+from gpustitch.io.frames.dcimg_header import MAGIC, DcimgHeader, counted, doubts, read_header
 from gpustitch.io.frames.dcimg_stamps import placed, read_stamps, timing
 from gpustitch.io.frames.format import Files, FrameFormat, Reading
 from gpustitch.io.images.files import reading as reading_file
@@ -146,6 +146,7 @@ class DcimgFrames:
 
     def _doubts(self) -> Iterator[str]:
         """What to say of a file that may not mean what its header says."""
+        yield from (f"{self.path}: {doubt}; look at the frames" for doubt in doubts(self.header))
         if self.n_beyond > 0:
             yield (
                 f"{self.path} is longer than its header says: {self.n_beyond} frames beyond those that it counts are "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ _VERSIONS = {7: 0, VERSION_1: 1, 0x02000000: 2}
 _CROP = 712  # from the session header to the part of the sensor
 _FOOTER_SIZE = 124  # from the session header to the size of a frame's footer, which the package does not name
 _FOOTER_LIMIT = 1 << 16  # a header that states a longer footer is damaged
+_FOOTERS = (16, 32)  # what cameras are known to write
+_LONG_FOOTER = 512  # footers from this on hold true pixels too
 _STAMPS_0 = 272  # from the session footer to the frame stamps (version 0)
 _MOST_FRAMES = 1 << 20  # a header that counts more frames than this, and more than the file can hold, is damaged
 
@@ -40,6 +42,7 @@ class DcimgHeader:
     ``stamp_bytes`` hold a camera stamp, or None. Version 0 has no footers of frames: its frame stamps lie at
     ``stamps_offset``, then its time stamps, and its true pixels at ``true_pixels_offset``; 0 where there are none.
     ``data_end`` is where its frames end; ``is_cut_off`` says that what follows, which holds these, is not all there.
+    ``sensor_shape`` is the part (rows, columns) of the sensor that was read, in pixels before binning; 0 if not stated.
     """
 
     version: int
@@ -50,6 +53,7 @@ class DcimgHeader:
     pixel_bytes: int
     row_bytes: int
     image_bytes: int
+    session_offset: int
     data_offset: int
     footer_bytes: int
     stamp_row: int | None
@@ -58,6 +62,7 @@ class DcimgHeader:
     true_pixels_offset: int = 0
     data_end: int | None = None
     is_cut_off: bool = False
+    sensor_shape: tuple[int, int] = (0, 0)
 
     @property
     def stride(self) -> int:
@@ -123,13 +128,14 @@ def _session_1(path: Path, read_at: ReadAt, file: dict[str, int], version: int) 
     binning = max(1, crop["ysize"] // n_rows) if n_rows else 1
     row = (STAMP_ROW - crop["y0"]) // binning if version == 1 else 0
     # Footers of other sizes hold no true pixels, as far as is known.
-    has_true_pixels = footer_bytes == 32 or footer_bytes >= 512
+    has_true_pixels = footer_bytes == 32 or footer_bytes >= _LONG_FOOTER
     return _header(
         version,
         file,
         session,
         footer_bytes=footer_bytes,
         stamp_row=row if has_true_pixels and 0 <= row < n_rows else None,
+        sensor_shape=(crop["ysize"], crop["xsize"]),
     )
 
 
@@ -184,6 +190,7 @@ def _header(version: int, file: dict[str, int], session: dict[str, int], **rest:
         pixel_bytes=session["byte_depth"],
         row_bytes=session["bytes_per_row"],
         image_bytes=session["bytes_per_img"],
+        session_offset=file["header_size"],
         data_offset=file["header_size"] + session["offset_to_data"],
         **rest,
     )
@@ -203,6 +210,12 @@ def _fields(path: Path, layout: Any, data: bytes, part: str) -> dict[str, int]:
 
 def _check_header(path: Path, header: DcimgHeader) -> None:
     """Refuse sizes that no frame has, or that contradict each other."""
+    least = _CROP + _bytes_of(_layouts().NEW_CROP_INFO) if header.version else _bytes_of(_layouts().SESS_HDR_DTYPE)
+    if header.data_offset - header.session_offset < least:
+        raise DamagedInputError(
+            f"{path}: its header says that frames begin {header.data_offset - header.session_offset} bytes into the "
+            f"session header, which has {least} at least"
+        )
     for name, value in (("rows", header.n_rows), ("columns", header.n_columns)):
         if value == 0:
             raise DamagedInputError(
@@ -224,6 +237,33 @@ def _check_header(path: Path, header: DcimgHeader) -> None:
         raise DamagedInputError(
             f"{path}: its header says {header.footer_bytes} bytes of footer after each frame; "
             f"0 to {_FOOTER_LIMIT} were expected"
+        )
+
+
+def doubts(header: DcimgHeader) -> Iterator[str]:
+    """What in the headers of a file is unlike anything that cameras write, though frames can be read by it."""
+    needed = header.n_columns * header.pixel_bytes
+    if header.row_bytes >= 2 * needed:
+        yield (
+            f"its header says {header.row_bytes} bytes per row, but {header.n_columns} pixels of {header.pixel_bytes} "
+            f"bytes need {needed}: the number of columns, or of bytes in a pixel, may be wrong"
+        )
+    rows, columns = header.sensor_shape
+    is_stated = header.version == 1 and min(rows, columns) > 0
+    if is_stated and (rows * header.n_columns != columns * header.n_rows or rows % header.n_rows):
+        yield (
+            f"its header says frames of {header.n_rows} rows x {header.n_columns} columns, of {rows} x {columns} "
+            "pixels of the sensor: that is no binning, and one of them is wrong"
+        )
+    if header.version and header.footer_bytes not in _FOOTERS and header.footer_bytes < _LONG_FOOTER:
+        yield (
+            f"its header says {header.footer_bytes} bytes of footer after each frame, where cameras write "
+            f"{' or '.join(map(str, _FOOTERS))}: if that is wrong, frames after the first are shifted"
+        )
+    if header.data_end is not None and (header.data_end - header.data_offset) % header.stride:
+        yield (
+            f"its header says that frames take {header.data_end - header.data_offset} bytes, which is no whole number "
+            f"of frames of {header.stride}: where they begin may be wrong"
         )
 
 

@@ -56,15 +56,13 @@ class Measured:
     lights: Mapping[str, TileLight | None] = field(default_factory=dict)
     crops: dict[tuple[str, str], Crop] = field(default_factory=dict)
     ratios: dict[tuple[str, str], float] = field(default_factory=dict)
-    overlap_light: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    overlap_detail: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     in_volume: list[Seen] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
     planes: list[Plane] = field(default_factory=list)
     share: tuple[float, float] | None = None
     empty_percent: float | None = None
-    floor: float = 0.0
-    noise: float = 0.0
 
     @property
     def shown(self) -> list[Remeasured]:
@@ -130,22 +128,18 @@ def _evenly(items: Sequence[PlacedVolume] | Sequence[Remeasured], most: int) -> 
 
 
 def _compare_light(found: Measured, may_read: Callable[[], bool]) -> None:
-    """Crops of the overlaps, and how bright their tiles are there above the darkest that any tile shows."""
+    """Crops of the overlaps, and what their tiles show there, and how bright they are."""
     crops: dict[tuple[str, str], Crop] = {}
     for link in found.placing.links:
         crop = crop_of(link, found.placed) if may_read() else None
         if crop is not None:
             crops[link.pair] = crop
     found.crops = crops
-    lows = [float(np.percentile(box, 1)) for crop in crops.values() for box in (crop.fixed, crop.moving)]
-    found.floor = min(lows, default=0.0)
-    # What the darkest crop scatters by, noise does.
-    found.noise = min((float(np.std(crop.fixed, dtype=np.float64)) for crop in crops.values()), default=0.0)
     for link in found.placing.links:
         crop_there = crops.get(link.pair)
         if crop_there is None:
             continue
-        found.overlap_light[link.pair] = crop_there.light(found.floor)
+        found.overlap_detail[link.pair] = crop_there.detail()
         ratio = crop_there.ratio(0.0)  # of a level that is taken off too high, little would be much
         fits = link.off_px is not None and max(map(abs, link.off_px)) < 2
         if ratio and math.isfinite(ratio) and fits:

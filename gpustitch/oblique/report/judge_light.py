@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from gpustitch.running.progress import listed
 
 # Saturated pixels, in %: worth a look; so many that cells are cut off everywhere.
 SATURATED, MUCH_SATURATED = 0.1, 20.0
-# A tile with less than this share of a neighbour's light in their overlap shows nothing.
+# A tile with less than this share of a neighbour's detail in their overlap shows nothing.
 DEAD_SHARE = 0.05
 # Two tiles are uneven whose light in their overlap differs by more, in %.
 UNEVEN_PERCENT = 25.0
@@ -36,36 +36,51 @@ _NAMED = 4
 def dead(lights: Mapping[str, TileLight | None], shares: Mapping[str, Sequence[float]]) -> Check:
     """Whether a tile shows nothing.
 
-    ``shares`` has for each tile its part of a neighbour's light in overlaps where that neighbour shows something.
+    ``shares`` has for each tile its part of a neighbour's detail in overlaps where that neighbour shows something.
     """
     name = "tiles with signal"
     if not lights:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
-    constant = [tile for tile, light in lights.items() if light is not None and light.is_constant]
+    full = blinded(lights)
+    constant = [
+        tile for tile, light in lights.items() if light is not None and light.is_constant and tile not in full
+    ]
     dark = [tile for tile, seen in shares.items() if seen and max(seen) < DEAD_SHARE and tile not in constant]
     unread = [tile for tile, light in lights.items() if light is None]
     n = len(constant) + len(dark) + len(unread)
     if n:
         told = [
-            f"{listed(tiles, _NAMED)} {text}"
-            for tiles, text in (
-                (constant, "holds a single count in all frames"),
-                (dark, f"shows less than {DEAD_SHARE:.0%} of the light that neighbours show in the same place"),
-                (unread, "has no frame that can be read"),
+            f"{listed(tiles, _NAMED)} {verb if len(tiles) == 1 else verbs} {text}"
+            for tiles, verb, verbs, text in (
+                (constant, "holds", "hold", "a single count in all frames"),
+                (dark, "shows", "show", f"less than {DEAD_SHARE:.0%} of the detail that neighbours show there"),
+                (unread, "has", "have", "no frame that can be read"),
             )
             if tiles
         ]
-        text = f"{n} of {len(lights)} tiles are dead: " + "; ".join(told)
+        helps = NOTHING + ": the tile was recorded without light"
         return Check(
             name,
             "fail",
-            text,
+            f"{n} of {len(lights)} tiles are dead: " + "; ".join(told),
             value=float(n),
             unit="tiles",
             limit=0,
-            helps=NOTHING + ": the tile was recorded without light",
+            helps=helps if constant or dark else "copy the files again, then `restart`",
         )
     return Check(name, "pass", f"all {len(lights)} tiles show something", value=0.0, unit="tiles without", limit=0)
+
+
+def blinded(lights: Mapping[str, TileLight | None]) -> set[str]:
+    """Tiles that are saturated all over: what a neighbour shows is little beside them, and no sign that it is dead."""
+    known = {tile: light for tile, light in lights.items() if light is not None}
+    most = max((light.high for light in known.values()), default=0.0)
+    # A tile of a single count is dead, unless the camera can count no further, and no tile shows more.
+    return {
+        tile
+        for tile, light in known.items()
+        if light.saturated_percent > MUCH_SATURATED and (not light.is_constant or light.high >= most)
+    }
 
 
 def saturated(lights: Mapping[str, TileLight | None]) -> Check:
@@ -73,7 +88,11 @@ def saturated(lights: Mapping[str, TileLight | None]) -> Check:
     name, known = "saturation", {tile: light for tile, light in lights.items() if light is not None}
     if not known:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
-    share = {tile: 0.0 if light.is_constant else light.saturated_percent for tile, light in known.items()}
+    full = blinded(lights)
+    share = {
+        tile: 0.0 if light.is_constant and tile not in full else light.saturated_percent
+        for tile, light in known.items()
+    }
     worst = max(share, key=lambda tile: share[tile])
     most, full = share[worst], known[worst].full_scale
     if most <= SATURATED:
@@ -86,15 +105,33 @@ def saturated(lights: Mapping[str, TileLight | None]) -> Check:
             limit=SATURATED,
         )
     n = sum(v > SATURATED for v in share.values())
-    text = f"{n} of {len(share)} tiles are saturated, {worst} in {most:.2g} % of its pixels (at {full:g} counts)"
+    text = f"{n} of {len(share)} tiles are saturated, {worst} in {most:.3g} % of its pixels (at {full:g} counts)"
     state: State = "fail" if most > MUCH_SATURATED else "warn"
     return Check(
         name, state, text, value=most, unit="%", limit=SATURATED, helps=NOTHING + ": record with less light or exposure"
     )
 
 
-def frames(lost: Mapping[str, int], counts: Mapping[str, int], said: Mapping[str, int]) -> Check:
-    """Whether frames are missing: counted now, and in the record of the run (``said``), by tile."""
+def copies(lights: Mapping[str, TileLight | None]) -> list[tuple[str, str]]:
+    """Tiles whose frames are those of an earlier one: noise makes no two recordings alike."""
+    first: dict[tuple[Any, ...], str] = {}
+    found = []
+    for tile, light in lights.items():
+        if light is None or light.is_constant:
+            continue
+        seen = (light.n_frames, light.mean, light.low, light.high, *light.depth.tolist())
+        if first.setdefault(seen, tile) != tile:
+            found.append((first[seen], tile))
+    return found
+
+
+def frames(
+    lost: Mapping[str, int],
+    counts: Mapping[str, int],
+    said: Mapping[str, int],
+    copied: Sequence[tuple[str, str]] = (),
+) -> Check:
+    """Whether frames are missing: counted now, and in the record of the run (``said``), by tile; or ``copied``."""
     name = "frames"
     if not counts:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
@@ -102,6 +139,11 @@ def frames(lost: Mapping[str, int], counts: Mapping[str, int], said: Mapping[str
     n_lost, n = sum(lacks.values()), sum(counts.values())
     short = [tile for tile, count in counts.items() if count < max(counts.values())]
     percent = 100 * n_lost / n
+    if copied:
+        pairs = listed([f"{a} = {b}" for a, b in copied], _NAMED)
+        text = f"{len(copied)} tiles hold the frames of another one ({pairs}): a file was copied under a second name"
+        helps = "bring the right file back, then `restart`"
+        return Check(name, "fail", text, value=float(len(copied)), unit="tiles", limit=0, helps=helps)
     if n_lost:
         named = listed([f"{tile}: {count}" for tile, count in lacks.items() if count], _NAMED)
         text = f"{n_lost:,} of {n:,} frames are missing or cannot be read ({percent:.2g} %; {named})"
@@ -333,12 +375,18 @@ def files(problem: str, n_files: int, n_levels: int) -> Check:
     )
 
 
-def shares_of(light: Mapping[tuple[str, str], tuple[float, float]], floor: float) -> dict[str, list[float]]:
-    """For each tile its part of a neighbour's light, in overlaps where the neighbour shows more than ``floor``."""
+def shares_of(
+    detail: Mapping[tuple[str, str], tuple[float, float]], left_out: Collection[str] = ()
+) -> dict[str, list[float]]:
+    """For each tile its part of the detail that a neighbour shows, in overlaps where that neighbour shows much.
+
+    Overlaps with tiles that are ``left_out`` count for none.
+    """
+    seen = {pair: shown for pair, shown in detail.items() if not set(pair) & set(left_out)}
     shares: dict[str, list[float]] = {}
-    usual = float(np.median([max(pair) for pair in light.values()])) if light else 0.0
-    for (a, b), (of_a, of_b) in light.items():
+    usual = float(np.median([max(pair) for pair in seen.values()])) if seen else 0.0
+    for (a, b), (of_a, of_b) in seen.items():
         for name, own, other in ((a, of_a, of_b), (b, of_b, of_a)):
-            if other > max(floor, 0.5 * usual):
+            if other > 0.5 * usual:
                 shares.setdefault(name, []).append(own / other)
     return shares

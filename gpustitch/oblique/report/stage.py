@@ -224,7 +224,8 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     said = {name: _n_lost(each) for name, each in (output.record.get("tiles") or {}).items()}
     counts = {name: tile.scan.n_frames for name, tile in raw.tiles.items()}
     lost = {name: len(each) for name, each in raw.lost.items()}
-    checks.append(judge_light.frames(lost, counts, said))
+    copied = [] if found is None else judge_light.copies(found.lights)
+    checks.append(judge_light.frames(lost, counts, said, copied))
     checks.append(judge.links(stated))
     if found is None:
         return tuple(checks)
@@ -236,7 +237,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     if len(output.places) > 1:
         checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
         checks += judge_distances.distances(found.placing, spacing, stated, found.stage_px)
-    shares = judge_light.shares_of(found.overlap_light, found.noise)
+    shares = judge_light.shares_of(found.overlap_detail, judge_light.blinded(found.lights))
     checks += [judge_light.dead(found.lights, shares), judge_light.saturated(found.lights)]
     if len(output.places) > 1:
         checks += [judge_light.brightness(found.ratios), judge_light.seams(found.seams)]

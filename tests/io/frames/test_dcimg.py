@@ -215,6 +215,37 @@ def test_headers_that_contradict_themselves_are_refused(path, offset, value, sai
         DcimgFrames(path)
 
 
+@pytest.mark.parametrize(("changes", "said"), [
+    ({72: 4}, "18 bytes per row, but 4 pixels"), ({64: 1}, "18 bytes per row, but 9 pixels"),
+    ({72: 8}, "frames of 1027 rows x 8 columns, of 1027 x 9 pixels"), ({124: 0}, "0 bytes of footer"),
+    ({124: 8}, "8 bytes of footer"),
+])  # fmt: skip
+def test_headers_unlike_those_of_cameras_are_told(path, frames, changes, said):
+    """Frames can be read by them, but may be others."""
+    for offset, value in changes.items():
+        _patch(path, SESSION + offset, "<I", value)
+    read = DcimgFrames(path, allow_missing=True)
+    assert not np.array_equal(read.read(0, 1), frames[:1]) or not np.array_equal(read.read(1, 2), frames[1:2])
+    assert any(said in caution and "look at the frames" in caution for caution in read.cautions())
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.75])
+def test_frames_that_begin_elsewhere_are_refused_or_told(tmp_path, version, share):
+    path = tmp_path / "a.dcimg"
+    frames = np.random.default_rng(1).integers(0, 200, (4, 7, 9), dtype=np.uint16)
+    path.write_bytes(camera_file(frames, version=version))
+    start, true = (232 + 68, 100) if version == 0 else (SESSION + 96, 760)
+    assert not [*DcimgFrames(path).cautions()]
+    _patch(path, start, "<I", int(share * true))
+    try:
+        read = DcimgFrames(path)
+    except DamagedInputError as error:
+        assert "a.dcimg" in str(error)
+    else:
+        assert any("look at the frames" in caution for caution in read.cautions())
+
+
 @pytest.mark.parametrize("lost", [1, 32, 33, 1027 * 18 + 32, 3 * (1027 * 18 + 32)])
 def test_a_truncated_file_says_how_many_frames_are_whole(path, frames, lost):
     """The reference hangs on such a file."""

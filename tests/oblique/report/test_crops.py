@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gpustitch.oblique.report.crops import crop_of, flattened
+from gpustitch.oblique.report.crops import crop_of, detail, flattened
 from gpustitch.oblique.report.placement import Remeasured
 from tests.oblique.report.scenes import ArrayTile, row_of_tiles
 
@@ -38,4 +41,30 @@ def test_dark_tiles_have_no_ratio() -> None:
     tiles = row_of_tiles(4)
     a, b = tiles
     crop = crop_of(Remeasured(a, b, (0.0, 50.0, 0.0), (0.0, 50.0, 0.0)), tiles)
-    assert crop is not None and crop.ratio(1e6) is None and crop.light(1e6) == (0.0, 0.0)
+    assert crop is not None and crop.ratio(1e6) is None
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, float]:
+    """Tissue whose texture is finer or coarser, what the camera adds to every frame alike, and its noise."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = draw(st.sampled_from([(11, 60, 129), (3, 20, 60), (5, 41, 90)]))
+    tissue = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), draw(st.sampled_from([2.0, 4.0])))
+    fixed = rng.uniform(50, 4000, (*shape[:2], 1)) * draw(st.sampled_from([0.0, 1.0]))
+    noise = draw(st.sampled_from([1.0, 5.0, 30.0]))
+    return tissue / tissue.std(), fixed + noise * rng.standard_normal(shape), noise
+
+
+@settings(max_examples=40, deadline=None)
+@given(boxes(), st.floats(2, 40))
+def test_detail_is_that_of_tissue_whatever_every_frame_shows(made: tuple[np.ndarray, np.ndarray, float], times: float):
+    tissue, camera, noise = made
+    assert detail(camera) == 0, "offset, flat, stripes and hot pixels, with noise, are no tissue"
+    amplitude = times * noise
+    seen = detail(camera + amplitude * tissue)
+    assert 0.3 * amplitude < seen < 1.3 * amplitude
+    assert detail(0.01 * (camera + amplitude * tissue)) == pytest.approx(0.01 * seen)
+
+
+def test_a_box_too_short_to_change_shows_nothing() -> None:
+    assert detail(np.arange(24.0).reshape(2, 3, 4)) == 0

@@ -45,8 +45,45 @@ def test_dead_tiles_are_named_and_empty_corners_are_not() -> None:
 
 
 def test_shares_are_of_lit_neighbours_alone() -> None:
-    found = judge_light.shares_of({("a", "b"): (100.0, 1.0), ("b", "c"): (1.0, 1.0), ("a", "c"): (80.0, 90.0)}, 5.0)
+    found = judge_light.shares_of({("a", "b"): (100.0, 1.0), ("b", "c"): (1.0, 1.0), ("a", "c"): (80.0, 90.0)})
     assert found == {"b": [0.01], "c": [pytest.approx(9 / 8)], "a": [pytest.approx(8 / 9)]}
+    assert judge_light.shares_of({("a", "b"): (0.0, 0.0)}) == {}
+    assert judge_light.shares_of({("a", "b"): (9.0, 0.1), ("b", "c"): (1.0, 1.0)}, ["a"]) == {"b": [1.0], "c": [1.0]}
+
+
+@pytest.mark.parametrize("most", [255, 4095, 65535])
+def test_a_tile_at_the_end_of_the_range_is_saturated_and_not_dead(most: int) -> None:
+    full = TileLight(4, most, most, most, np.full(4, most), 100.0, most, is_constant=True)
+    others = {"b": light(), "c": light()}
+    if most < 900:  # others show more: then it is the level of a dark camera
+        assert "a holds a single count" in judge_light.dead({"a": full, **others}, {}).reason
+        assert judge_light.saturated({"a": full, **others}).state == "pass"
+        return
+    assert judge_light.dead({"a": full, **others}, {}).state == "pass"
+    check = judge_light.saturated({"a": full, **others})
+    assert check.state == "fail" and f"a in 100 % of its pixels (at {most} counts)" in check.reason
+    assert judge_light.blinded({"a": full, **others, "d": light(30.0), "e": light(1.0), "f": None}) == {"a", "d"}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_dead_tiles_are_counted_in_plain_words(n: int) -> None:
+    names = [f"t{i}" for i in range(n)]
+    said = "has" if n == 1 else "have"
+    check = judge_light.dead(dict.fromkeys(names), {})
+    assert f" {said} no frame that can be read" in check.reason and "copy" in check.helps
+    check = judge_light.dead({name: light() for name in names}, {name: [0.0] for name in names})
+    assert f" {'shows' if n == 1 else 'show'} less than 5%" in check.reason and "without light" in check.helps
+
+
+def test_tiles_that_are_copies_of_one_another_are_named() -> None:
+    one, other = light(), replace(light(), mean=501.0)
+    counts = {"a": 9, "b": 9, "c": 9}
+    assert judge_light.copies({"a": one, "b": other, "c": None}) == []
+    found = judge_light.copies({"a": one, "b": other, "c": replace(one), "d": light(constant=True), "e": None})
+    assert found == [("a", "c")]
+    check = judge_light.frames({}, counts, {}, found)
+    assert check.state == "fail" and "a = c" in check.reason and check.value == 1
+    assert judge_light.frames({"b": 2}, counts, {}, found).state == "fail"
 
 
 @given(st.integers(0, 500))
