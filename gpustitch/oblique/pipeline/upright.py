@@ -27,9 +27,12 @@ from gpustitch.oblique.pipeline.orientation import (
     mirrored,
 )
 from gpustitch.running.options import checked_on_error
+from gpustitch.running.progress import listed
 
 # Most tiles and frames that are looked at for the sheet, and most pairs of neighbours along y.
 _TILES, _FRAMES, _PAIRS = 8, 24, 3
+# Most tiles that a message names.
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def upright(options: PipelineOptions, mosaic: Mosaic) -> Upright:
         seen = either(map(named, sheet))
         return Upright(stated, warning=f"the frames look as if {seen} put them upright, not {named(stated)} as stated")
     if len(sheet) == len(WAYS):
-        raise _undecided(sheet, "the frames show too little, or nothing but noise")
+        raise evidence.error()
     evidence.check_places(sheet[0])
     pairs = evidence.pairs()
     found = next((f for pair in pairs if len(f := evidence.of_overlap(pair, sheet)) == 1), sheet)
@@ -143,12 +146,30 @@ class _Evidence:
         """The orientations that single frames allow."""
         tiles = self._tiles[:_TILES]
         each = -(-_FRAMES // len(tiles))
-        chosen = []
-        for frames in map(self._frames, tiles):
-            there = sorted(set(range(frames.shape[0])) - frames.absent)
-            middles = (round(len(there) * (i + 0.5) / each - 0.5) for i in range(each) if there)
-            chosen.append((frames, sorted({there[i] for i in middles})))
-        return by_sheet(chosen, self._spacing)
+        return by_sheet([self._chosen(frames, each) for frames in map(self._frames, tiles)], self._spacing)
+
+    @staticmethod
+    def _chosen(frames: Frames, count: int) -> tuple[Frames, list[int]]:
+        """The numbers of so many frames of a tile, evenly spaced."""
+        there = sorted(set(range(frames.shape[0])) - frames.absent)
+        middles = (round(len(there) * (i + 0.5) / count - 0.5) for i in range(count) if there)
+        return frames, sorted({there[i] for i in middles})
+
+    def error(self) -> AlignmentError:
+        """The error of frames that allow all orientations: tiles contradict one another, or show too little."""
+        found: dict[tuple[Orientation, ...], list[str]] = {}
+        for tile in self._tiles[:_TILES]:
+            seen = by_sheet([self._chosen(self._frames(tile), _FRAMES)], self._spacing)
+            if len(seen) < len(WAYS):
+                found.setdefault(seen, []).append(tile.name)
+        if len(found) < 2:
+            return _undecided(WAYS, "the frames show too little, or nothing but noise")
+        each = "; ".join(f"{either(map(named, ways))}: {listed(names, _NAMED)}" for ways, names in found.items())
+        return AlignmentError(
+            "tiles were recorded in several ways: their frames are turned, or in reverse order, against those of "
+            f"others ({each}); make all tiles alike, or leave some out",
+            parameter="preset",
+        )
 
     def check_places(self, orientation: Orientation) -> None:
         """Raise MosaicError if no mosaic of such frames has these places."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +166,18 @@ def test_frames_that_show_nothing_have_no_orientation(raw, kind: str, tmp_path: 
     with pytest.raises(AlignmentError, match="`preset`, or `rotate_90` and `flip_ud`"):
         found(tmp_path)
     assert found(tmp_path, preset="plain") == Upright(PLAIN)
+
+
+@pytest.mark.parametrize("kind", ["reversed", "turned", "mirrored"])
+def test_tiles_that_contradict_one_another_are_named(raw, tmp_path: Path, kind: str) -> None:
+    channel = tmp_path / "channel"
+    shutil.copytree(raw("x y", PLAIN), channel)
+    tiles = find_raw_mosaic(channel).tiles
+    path = tiles[1].path
+    frames = open_frames(path).read(0, SPEC.n_frames)
+    path.unlink()
+    other = {"reversed": frames[::-1], "turned": frames[:, ::-1, ::-1], "mirrored": frames[:, :, ::-1]}[kind]
+    write_dcimg(path, np.ascontiguousarray(other), len(frames), frames.shape[1:])
+    with pytest.raises(AlignmentError, match="tiles were recorded in several ways") as caught:
+        found(channel)
+    assert re.search(f"`flip_ud`: {tiles[1].name}[;)]", str(caught.value)) and caught.value.parameter == "preset"
