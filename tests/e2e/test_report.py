@@ -105,6 +105,16 @@ def test_a_dead_tile_fails(tmp_path: Path, kind: str) -> None:
     assert wrong(tmp_path / "out").keys() <= {"tiles with signal", "links", "coverage", "seams"}
 
 
+@pytest.mark.parametrize("kind", ["frozen", "copied"])
+def test_frames_that_come_twice_fail(tmp_path: Path, kind: str) -> None:
+    truth = made(tmp_path, seed=49, grid=(1, 2, 1))
+    getattr(sabotage, kind)(truth, 1)
+    fail(22, "pipeline", truth.channel(), "--output", tmp_path / "out", *FAST, "--allow-unaligned")
+    found = checks(tmp_path / "out")["frames"]
+    assert found["state"] == "fail" and truth.tiles[1].name in found["reason"]
+    assert "cop" in found["reason"]
+
+
 def test_saturation_warns(tmp_path: Path) -> None:
     truth = made(tmp_path, seed=45, grid=(1, 1, 1))
     sabotage.saturated(truth, 0, percent=3.0)

@@ -12,7 +12,7 @@ from gpustitch.model import Box, PlacedVolume, Spacing, Volume
 from gpustitch.model.arrays import HostArray, PxZYX
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.sampled import evenly
-from gpustitch.oblique.report.crops import Crop, crop_of
+from gpustitch.oblique.report.crops import Crop, Detail, crop_of
 from gpustitch.oblique.report.light import TileLight, lights
 from gpustitch.oblique.report.placement import Placing, Remeasured, compare
 from gpustitch.oblique.report.seams import Seam, seams_of
@@ -56,7 +56,8 @@ class Measured:
     lights: Mapping[str, TileLight | None] = field(default_factory=dict)
     crops: dict[tuple[str, str], Crop] = field(default_factory=dict)
     ratios: dict[tuple[str, str], float] = field(default_factory=dict)
-    overlap_detail: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    details: dict[tuple[str, str], list[tuple[Detail, Detail]]] = field(default_factory=dict)
+    pieces: dict[tuple[str, str], tuple[tuple[Detail, Detail], ...]] = field(default_factory=dict)
     in_volume: list[Seen] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
@@ -139,9 +140,11 @@ def _compare_light(found: Measured, may_read: Callable[[], bool]) -> None:
         crop_there = crops.get(link.pair)
         if crop_there is None:
             continue
-        found.overlap_detail[link.pair] = crop_there.detail()
+        found.details[link.pair] = [crop_there.details]
         ratio = crop_there.ratio(0.0)  # of a level that is taken off too high, little would be much
         fits = link.off_px is not None and max(map(abs, link.off_px)) < 2
+        if fits:  # else a cell may lie in the piece of one tile alone
+            found.pieces[link.pair] = crop_there.pieces
         if ratio and math.isfinite(ratio) and fits:
             found.ratios[link.pair] = ratio
     found.crops = {link.pair: crops[link.pair] for link in found.shown}  # others are not looked at any more

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from gpustitch.oblique.destripe.measured.measures import LEAST_KEPT, MOST_COARSE, MOST_OFF_ROWS_DEG
 from gpustitch.oblique.report.check import NOTHING, Check, State
-from gpustitch.oblique.report.light import TileLight
+from gpustitch.oblique.report.light import MUCH_SATURATED, TileLight, blinded, copies
 from gpustitch.oblique.report.seams import Seam
 from gpustitch.oblique.report.written import Sheet, middle_of
 from gpustitch.running.progress import listed
 
-# Saturated pixels, in %: worth a look; so many that cells are cut off everywhere.
-SATURATED, MUCH_SATURATED = 0.1, 20.0
+# Saturated pixels, in %: worth a look.
+SATURATED = 0.1
 # A tile with less than this share of a neighbour's detail in their overlap shows nothing.
 DEAD_SHARE = 0.05
 # Two tiles are uneven whose light in their overlap differs by more, in %.
@@ -33,18 +32,21 @@ GAP_PERCENT, FLAT_PERCENT = 2.0, 5.0
 _NAMED = 4
 
 
-def dead(lights: Mapping[str, TileLight | None], shares: Mapping[str, Sequence[float]]) -> Check:
-    """Whether a tile shows nothing.
+def dead(
+    lights: Mapping[str, TileLight | None],
+    shares: Mapping[str, Sequence[float]],
+    pieces: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> Check:
+    """Whether a tile shows nothing, or nothing in a part of it.
 
-    ``shares`` has for each tile its part of a neighbour's detail in overlaps where that neighbour shows something.
+    ``shares`` has for each tile its part of a neighbour's detail in overlaps where that neighbour shows something,
+    ``pieces`` that in small pieces of them.
     """
     name = "tiles with signal"
     if not lights:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
     full = blinded(lights)
-    constant = [
-        tile for tile, light in lights.items() if light is not None and light.is_constant and tile not in full
-    ]
+    constant = [tile for tile, light in lights.items() if light is not None and light.is_constant and tile not in full]
     dark = [tile for tile, seen in shares.items() if seen and max(seen) < DEAD_SHARE and tile not in constant]
     unread = [tile for tile, light in lights.items() if light is None]
     n = len(constant) + len(dark) + len(unread)
@@ -68,19 +70,13 @@ def dead(lights: Mapping[str, TileLight | None], shares: Mapping[str, Sequence[f
             limit=0,
             helps=helps if constant or dark else "copy the files again, then `restart`",
         )
+    partly = [tile for tile, seen in pieces.items() if seen and min(seen) < DEAD_SHARE]
+    if partly:
+        less = f"less than {DEAD_SHARE:.0%} of the detail that neighbours show there"
+        text = f"{listed(partly, _NAMED)}: a part shows {less}"
+        helps = NOTHING + ": the light was off, the camera stood still, or something was before it"
+        return Check(name, "warn", text, value=float(len(partly)), unit="tiles", limit=0, helps=helps)
     return Check(name, "pass", f"all {len(lights)} tiles show something", value=0.0, unit="tiles without", limit=0)
-
-
-def blinded(lights: Mapping[str, TileLight | None]) -> set[str]:
-    """Tiles that are saturated all over: what a neighbour shows is little beside them, and no sign that it is dead."""
-    known = {tile: light for tile, light in lights.items() if light is not None}
-    most = max((light.high for light in known.values()), default=0.0)
-    # A tile of a single count is dead, unless the camera can count no further, and no tile shows more.
-    return {
-        tile
-        for tile, light in known.items()
-        if light.saturated_percent > MUCH_SATURATED and (not light.is_constant or light.high >= most)
-    }
 
 
 def saturated(lights: Mapping[str, TileLight | None]) -> Check:
@@ -88,9 +84,9 @@ def saturated(lights: Mapping[str, TileLight | None]) -> Check:
     name, known = "saturation", {tile: light for tile, light in lights.items() if light is not None}
     if not known:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
-    full = blinded(lights)
+    ended = blinded(lights)
     share = {
-        tile: 0.0 if light.is_constant and tile not in full else light.saturated_percent
+        tile: 0.0 if light.is_constant and tile not in ended else light.saturated_percent
         for tile, light in known.items()
     }
     worst = max(share, key=lambda tile: share[tile])
@@ -112,26 +108,13 @@ def saturated(lights: Mapping[str, TileLight | None]) -> Check:
     )
 
 
-def copies(lights: Mapping[str, TileLight | None]) -> list[tuple[str, str]]:
-    """Tiles whose frames are those of an earlier one: noise makes no two recordings alike."""
-    first: dict[tuple[Any, ...], str] = {}
-    found = []
-    for tile, light in lights.items():
-        if light is None or light.is_constant:
-            continue
-        seen = (light.n_frames, light.mean, light.low, light.high, *light.depth.tolist())
-        if first.setdefault(seen, tile) != tile:
-            found.append((first[seen], tile))
-    return found
-
-
 def frames(
     lost: Mapping[str, int],
     counts: Mapping[str, int],
     said: Mapping[str, int],
-    copied: Sequence[tuple[str, str]] = (),
+    lights: Mapping[str, TileLight | None] = MappingProxyType({}),
 ) -> Check:
-    """Whether frames are missing: counted now, and in the record of the run (``said``), by tile; or ``copied``."""
+    """Whether frames are missing: counted now, and in the record of the run (``said``), by tile; or come twice."""
     name = "frames"
     if not counts:
         return Check(name, "not measured", "no raw tile can be read", helps="`channel`")
@@ -139,11 +122,20 @@ def frames(
     n_lost, n = sum(lacks.values()), sum(counts.values())
     short = [tile for tile, count in counts.items() if count < max(counts.values())]
     percent = 100 * n_lost / n
+    copied = copies(lights)
+    repeats = {tile: light.n_repeated for tile, light in lights.items() if light is not None and light.n_repeated}
     if copied:
         pairs = listed([f"{a} = {b}" for a, b in copied], _NAMED)
         text = f"{len(copied)} tiles hold the frames of another one ({pairs}): a file was copied under a second name"
         helps = "bring the right file back, then `restart`"
         return Check(name, "fail", text, value=float(len(copied)), unit="tiles", limit=0, helps=helps)
+    if repeats:
+        named = listed(
+            [f"{tile}: {n} of {light.n_frames}" for tile, n in repeats.items() if (light := lights[tile])], 4
+        )
+        text = f"frames of {len(repeats)} tiles are copies of others of the tile ({named} that were looked at)"
+        helps = NOTHING + ": the camera or its recorder stood still, and what it missed is lost"
+        return Check(name, "fail", text, value=float(len(repeats)), unit="tiles", limit=0, helps=helps)
     if n_lost:
         named = listed([f"{tile}: {count}" for tile, count in lacks.items() if count], _NAMED)
         text = f"{n_lost:,} of {n:,} frames are missing or cannot be read ({percent:.2g} %; {named})"
@@ -373,20 +365,3 @@ def files(problem: str, n_files: int, n_levels: int) -> Check:
     return Check(
         name, "pass", f"all {n_files:,} files of {n_levels} levels are there", value=float(n_files), unit="files"
     )
-
-
-def shares_of(
-    detail: Mapping[tuple[str, str], tuple[float, float]], left_out: Collection[str] = ()
-) -> dict[str, list[float]]:
-    """For each tile its part of the detail that a neighbour shows, in overlaps where that neighbour shows much.
-
-    Overlaps with tiles that are ``left_out`` count for none.
-    """
-    seen = {pair: shown for pair, shown in detail.items() if not set(pair) & set(left_out)}
-    shares: dict[str, list[float]] = {}
-    usual = float(np.median([max(pair) for pair in seen.values()])) if seen else 0.0
-    for (a, b), (of_a, of_b) in seen.items():
-        for name, own, other in ((a, of_a, of_b), (b, of_b, of_a)):
-            if other > 0.5 * usual:
-                shares.setdefault(name, []).append(own / other)
-    return shares

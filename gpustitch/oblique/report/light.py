@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,10 @@ from gpustitch.running.progress import SILENT, Progress, tracked
 _FRAMES, _LEAST_FRAMES = 12, 3
 # Parts that the depth of a tile is cut into.
 _DEPTHS = 48
+# Frames with such a part of pixels off their median hold noise: two of them are never alike.
+_NOISY = 0.1
+# Saturated pixels, in %: so many that cells are cut off everywhere.
+MUCH_SATURATED = 20.0
 # So many pixels of a frame, evenly spaced, tell its percentiles.
 _SAMPLED = 1 << 16
 
@@ -38,6 +44,8 @@ class TileLight:
         Share of pixels at the count where the camera is saturated, and that count; None if none is.
     is_constant
         Whether every frame holds a single count.
+    n_repeated
+        Frames looked at that are copies of an earlier one, though they hold noise.
     """
 
     n_frames: int
@@ -48,6 +56,7 @@ class TileLight:
     saturated_percent: float
     full_scale: float | None
     is_constant: bool
+    n_repeated: int = 0
 
 
 def lights(tiles: Mapping[str, Frames], most_bytes: int, progress: Progress = SILENT) -> dict[str, TileLight | None]:
@@ -68,6 +77,7 @@ def _light(frames: Frames, count: int) -> TileLight | None:
     there = [n for n in range(frames.shape[0]) if n not in frames.absent]
     looked = [there[at] for at in evenly(len(there), count)] if there else []
     depths, samples, held, n_pixels, scale, varies = [], [], 0, 0, math.inf, False
+    sums: list[int] = []
     for number in looked:
         frame = frames.read(number, number + 1)
         if number in frames.absent:  # it turned out to be unreadable
@@ -78,6 +88,8 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         held, n_pixels = held + int(np.count_nonzero(frame >= full)), n_pixels + frame.size
         scale = min(scale, full)
         varies = varies or bool(frame.min() < frame.max())
+        if np.count_nonzero(samples[-1] != np.median(samples[-1])) > _NOISY * samples[-1].size:
+            sums.append(zlib.crc32(np.ascontiguousarray(frame).data))
     if not samples:
         return None
     values = np.concatenate(samples)
@@ -91,6 +103,7 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         saturated_percent=100 * held / n_pixels,
         full_scale=scale if math.isfinite(scale) else None,
         is_constant=not varies,
+        n_repeated=len(sums) - len(set(sums)),
     )
 
 
@@ -100,3 +113,28 @@ def _by_depth(frame: HostArray) -> Floats:
     n = min(_DEPTHS, len(columns))
     edges = np.linspace(0, len(columns), n + 1).astype(int)
     return np.asarray(np.add.reduceat(columns, edges[:-1]) / np.diff(edges))
+
+
+def blinded(lights: Mapping[str, TileLight | None]) -> set[str]:
+    """Tiles that are saturated all over: what a neighbour shows is little beside them, and no sign that it is dead."""
+    known = {tile: light for tile, light in lights.items() if light is not None}
+    most = max((light.high for light in known.values()), default=0.0)
+    # A tile of a single count is dead, unless the camera can count no further, and no tile shows more.
+    return {
+        tile
+        for tile, light in known.items()
+        if light.saturated_percent > MUCH_SATURATED and (not light.is_constant or light.high >= most)
+    }
+
+
+def copies(lights: Mapping[str, TileLight | None]) -> list[tuple[str, str]]:
+    """Tiles whose frames are those of an earlier one: noise makes no two recordings alike."""
+    first: dict[tuple[Any, ...], str] = {}
+    found = []
+    for tile, light in lights.items():
+        if light is None or light.is_constant:
+            continue
+        seen = (light.n_frames, light.mean, light.low, light.high, *light.depth.tolist())
+        if first.setdefault(seen, tile) != tile:
+            found.append((first[seen], tile))
+    return found

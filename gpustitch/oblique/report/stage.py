@@ -24,8 +24,10 @@ from gpustitch.model.options import check_ranges, documented, option
 from gpustitch.oblique.mosaic.placing import place_opened, stage_origins
 from gpustitch.oblique.report import judge, judge_distances, judge_light
 from gpustitch.oblique.report.check import SCHEMA, Check, State, summary, verdict
+from gpustitch.oblique.report.crops import shares_of
 from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels, open_raw, read_output
 from gpustitch.oblique.report.gather import Measured, measure
+from gpustitch.oblique.report.light import blinded
 from gpustitch.oblique.report.names import ALIGNMENT, BEFORE, PAGE, RECORD
 from gpustitch.oblique.report.page import Shown, page_text
 from gpustitch.running import options as shared
@@ -224,8 +226,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     said = {name: _n_lost(each) for name, each in (output.record.get("tiles") or {}).items()}
     counts = {name: tile.scan.n_frames for name, tile in raw.tiles.items()}
     lost = {name: len(each) for name, each in raw.lost.items()}
-    copied = [] if found is None else judge_light.copies(found.lights)
-    checks.append(judge_light.frames(lost, counts, said, copied))
+    checks.append(judge_light.frames(lost, counts, said, {} if found is None else found.lights))
     checks.append(judge.links(stated))
     if found is None:
         return tuple(checks)
@@ -237,8 +238,9 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     if len(output.places) > 1:
         checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
         checks += judge_distances.distances(found.placing, spacing, stated, found.stage_px)
-    shares = judge_light.shares_of(found.overlap_detail, judge_light.blinded(found.lights))
-    checks += [judge_light.dead(found.lights, shares), judge_light.saturated(found.lights)]
+    full = blinded(found.lights)
+    shares, pieces = shares_of(found.details, full), shares_of(found.pieces, full)
+    checks += [judge_light.dead(found.lights, shares, pieces), judge_light.saturated(found.lights)]
     if len(output.places) > 1:
         checks += [judge_light.brightness(found.ratios), judge_light.seams(found.seams)]
     destriping = output.record.get("destriping")

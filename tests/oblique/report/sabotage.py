@@ -106,3 +106,20 @@ def moved_position(source: Path, target: Path, number: int, by_um: tuple[float, 
     key = sorted(content["alignments"])[number]
     content["alignments"][key] = [a + b for a, b in zip(content["alignments"][key], by_um, strict=True)]
     target.write_text(json.dumps(content), "utf-8")
+
+
+def frozen(truth: Truth, number: int) -> None:
+    """A tile whose camera stood still for the last third of its frames."""
+
+    def last_again(frames: Frames) -> Frames:
+        start = 2 * len(frames) // 3
+        frames[start:] = frames[start - 1]
+        return frames
+
+    edited(truth, truth.tiles[number], last_again)
+
+
+def copied(truth: Truth, number: int) -> None:
+    """A tile whose file was overwritten by that of the first one."""
+    a, b = (truth.channel() / truth.tiles[n].path for n in (0, number))
+    b.write_bytes(a.read_bytes())

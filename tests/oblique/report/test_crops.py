@@ -10,7 +10,7 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.report.crops import crop_of, detail, flattened
+from gpustitch.oblique.report.crops import Detail, crop_of, detail, flattened, shares_of
 from gpustitch.oblique.report.placement import Remeasured
 from tests.oblique.report.scenes import ArrayTile, row_of_tiles
 
@@ -59,12 +59,58 @@ def boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, float]:
 @given(boxes(), st.floats(2, 40))
 def test_detail_is_that_of_tissue_whatever_every_frame_shows(made: tuple[np.ndarray, np.ndarray, float], times: float):
     tissue, camera, noise = made
-    assert detail(camera) == 0, "offset, flat, stripes and hot pixels, with noise, are no tissue"
+    dark = detail(camera)
+    assert dark.sure == 0 and dark.seen < 0.4 * noise, "offset, flat, stripes and hot pixels are no tissue"
     amplitude = times * noise
-    seen = detail(camera + amplitude * tissue)
-    assert 0.3 * amplitude < seen < 1.3 * amplitude
-    assert detail(0.01 * (camera + amplitude * tissue)) == pytest.approx(0.01 * seen)
+    found = detail(camera + amplitude * tissue)
+    assert 0.3 * amplitude < found.seen == found.sure < 1.3 * amplitude
+    assert detail(0.01 * (camera + amplitude * tissue)).seen == pytest.approx(0.01 * found.seen)
 
 
 def test_a_box_too_short_to_change_shows_nothing() -> None:
-    assert detail(np.arange(24.0).reshape(2, 3, 4)) == 0
+    assert detail(np.arange(24.0).reshape(2, 3, 4)) == Detail(0, 0)
+
+
+def shown(*places: tuple[float, float]) -> list[tuple[Detail, Detail]]:
+    return [(Detail(a, a), Detail(b, b)) for a, b in places]
+
+
+def test_shares_are_of_neighbours_that_show_much() -> None:
+    places = {("a", "b"): shown((100, 1)), ("b", "c"): shown((1, 1)), ("a", "c"): shown((80, 90), (90, 60))}
+    expected = {"b": [0.01], "c": [9 / 8, 2 / 3], "a": [8 / 9, 3 / 2]}
+    assert {name: pytest.approx(seen) for name, seen in shares_of(places).items()} == expected
+    assert shares_of({("a", "b"): shown((0, 0))}) == shares_of({}) == {}
+    assert shares_of(places, ["a"]) == {"b": [1.0], "c": [1.0]}
+    faint = [(Detail(3.0, 3.0), Detail(2.0, 0.0))]
+    assert shares_of({("a", "b"): faint}) == {"b": [pytest.approx(2 / 3)]}, "what is not sure is no zero"
+
+
+@pytest.mark.parametrize("mad", [3e3, 1e6])
+def test_a_tile_of_garbage_makes_no_neighbour_dead(mad: float) -> None:
+    """Bytes in the wrong order show far more detail than tissue."""
+    places = {("x", "b"): shown((mad, 100)), ("x", "c"): shown((mad, 90)), ("b", "d"): shown((99, 101))}
+    assert all(min(seen) > 0.9 for seen in shares_of(places | {("c", "d"): shown((91, 90))}).values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_part_without_light_is_seen_in_its_pieces(seed: int) -> None:
+    tiles = row_of_tiles(seed, noise=2.0)
+    a, b = tiles
+    at = (0.0, 50.0, 0.0)
+
+    def shares() -> tuple[float, list[float]]:
+        crop = crop_of(Remeasured(a, b, at, at), tiles)
+        assert crop is not None
+        return shares_of({(a, b): [crop.details]})[b][0], shares_of({(a, b): crop.pieces})[b]
+
+    whole, pieces = shares()
+    assert whole > 0.5 and min(pieces) > 0.3
+    voxels = np.array(tiles[b].volume.voxels)  # type: ignore[attr-defined]
+    noise = np.random.default_rng(seed).normal(100, 2, voxels.shape)
+    voxels[:, :, 45:] = noise[:, :, 45:]
+    tiles[b] = replace(tiles[b], volume=ArrayTile(voxels))
+    whole, pieces = shares()
+    assert whole > 0.05 > min(pieces)
+    tiles[b] = replace(tiles[b], volume=ArrayTile(noise))
+    whole, pieces = shares()
+    assert max(whole, *pieces) < 0.05

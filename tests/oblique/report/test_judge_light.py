@@ -44,13 +44,6 @@ def test_dead_tiles_are_named_and_empty_corners_are_not() -> None:
     assert judge_light.dead({}, {}).state == "not measured"
 
 
-def test_shares_are_of_lit_neighbours_alone() -> None:
-    found = judge_light.shares_of({("a", "b"): (100.0, 1.0), ("b", "c"): (1.0, 1.0), ("a", "c"): (80.0, 90.0)})
-    assert found == {"b": [0.01], "c": [pytest.approx(9 / 8)], "a": [pytest.approx(8 / 9)]}
-    assert judge_light.shares_of({("a", "b"): (0.0, 0.0)}) == {}
-    assert judge_light.shares_of({("a", "b"): (9.0, 0.1), ("b", "c"): (1.0, 1.0)}, ["a"]) == {"b": [1.0], "c": [1.0]}
-
-
 @pytest.mark.parametrize("most", [255, 4095, 65535])
 def test_a_tile_at_the_end_of_the_range_is_saturated_and_not_dead(most: int) -> None:
     full = TileLight(4, most, most, most, np.full(4, most), 100.0, most, is_constant=True)
@@ -62,7 +55,6 @@ def test_a_tile_at_the_end_of_the_range_is_saturated_and_not_dead(most: int) -> 
     assert judge_light.dead({"a": full, **others}, {}).state == "pass"
     check = judge_light.saturated({"a": full, **others})
     assert check.state == "fail" and f"a in 100 % of its pixels (at {most} counts)" in check.reason
-    assert judge_light.blinded({"a": full, **others, "d": light(30.0), "e": light(1.0), "f": None}) == {"a", "d"}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
@@ -75,15 +67,23 @@ def test_dead_tiles_are_counted_in_plain_words(n: int) -> None:
     assert f" {'shows' if n == 1 else 'show'} less than 5%" in check.reason and "without light" in check.helps
 
 
-def test_tiles_that_are_copies_of_one_another_are_named() -> None:
-    one, other = light(), replace(light(), mean=501.0)
+def test_copied_tiles_and_repeated_frames_are_named() -> None:
     counts = {"a": 9, "b": 9, "c": 9}
-    assert judge_light.copies({"a": one, "b": other, "c": None}) == []
-    found = judge_light.copies({"a": one, "b": other, "c": replace(one), "d": light(constant=True), "e": None})
-    assert found == [("a", "c")]
-    check = judge_light.frames({}, counts, {}, found)
+    one, other = light(), replace(light(), mean=501.0)
+    check = judge_light.frames({}, counts, {}, {"a": one, "b": other, "c": replace(one)})
     assert check.state == "fail" and "a = c" in check.reason and check.value == 1
-    assert judge_light.frames({"b": 2}, counts, {}, found).state == "fail"
+    check = judge_light.frames({"b": 2}, counts, {}, {"a": one, "b": replace(other, n_repeated=3), "c": None})
+    assert check.state == "fail" and "(b: 3 of 4 that were" in check.reason
+    assert judge_light.frames({}, counts, {}, {"a": one, "b": other, "c": None}).state == "pass"
+
+
+@given(st.lists(st.floats(0, 2), min_size=1))
+def test_a_part_without_light_warns_and_a_whole_tile_fails(shares: list[float]) -> None:
+    check = judge_light.dead({"a": light(), "b": light()}, {"a": [1.0], "b": [max(shares)]}, {"a": [1.0], "b": shares})
+    assert check.state == ("fail" if max(shares) < 0.05 else "warn" if min(shares) < 0.05 else "pass")
+    assert (
+        check.state == "pass" or check.reason.startswith("1 of 2 tiles are dead: b") or check.reason.startswith("b: a")
+    )
 
 
 @given(st.integers(0, 500))

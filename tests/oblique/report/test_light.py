@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpustitch.oblique.report.light import lights
+from gpustitch.oblique.report.light import blinded, copies, lights
 
 
 class Stack:
@@ -46,6 +46,28 @@ def test_constant_and_unreadable_tiles_are_told() -> None:
     found = lights({"constant": constant, "gone": gone, "lit": Stack(noise(4))}, 1 << 30)
     assert found["constant"] is not None and found["constant"].is_constant and found["gone"] is None
     assert found["lit"] is not None and not found["lit"].is_constant
+
+
+@pytest.mark.parametrize("n", [0, 2, 5, 19])
+def test_frames_that_come_again_are_counted(n: int) -> None:
+    """The last ``n`` frames are that before them: of twelve that are looked at, as many in the mean."""
+    frames = noise(5)
+    frames[20 - n :] = frames[20 - n - 1]
+    dark = np.zeros_like(frames)
+    dark[:, 3, 3] = 255  # a hot pixel in the dark is there in all frames
+    found = lights({"a": Stack(frames), "b": Stack(dark)}, 1 << 30)
+    assert found["a"] is not None and found["b"] is not None and found["b"].n_repeated == 0
+    assert abs(found["a"].n_repeated - 12 * n / 20) < 2 and (n > 0 or found["a"].n_repeated == 0)
+
+
+def test_tiles_that_are_saturated_all_over_and_copies() -> None:
+    full, much = np.full((5, 8, 9), 4095, np.uint16), np.minimum(4 * noise(6), 2800)
+    tiles = {"full": full, "much": much, "a": noise(7), "b": noise(8), "c": noise(7), "dark": np.full_like(full, 100)}
+    found = lights({name: Stack(frames) for name, frames in tiles.items()}, 1 << 30) | {"gone": None}
+    assert blinded(found) == {"full", "much"}
+    assert copies(found) == [("a", "c")]
+    tiles["full"] = np.full_like(full, 255)  # others show more, so that this is a camera's level in the dark
+    assert blinded(lights({name: Stack(frames) for name, frames in tiles.items()}, 1 << 30)) == {"much"}
 
 
 def test_few_frames_are_read_of_large_tiles() -> None:
