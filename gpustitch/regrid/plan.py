@@ -147,9 +147,12 @@ def gap_limits(positions: Floats, factor: float = 1.5) -> Floats:
     return limits
 
 
-def planes_over(extent: float, step: float) -> int:
-    """Number of planes, ``step`` apart, from the start of an extent to its end or just beyond its end."""
-    return math.ceil(extent / step - AT_SECTION) + 1
+def planes_over(extent: float, step: float, tolerance: float = 0.0) -> int:
+    """Number of planes, ``step`` apart, from the start of an extent to its end or just beyond its end.
+
+    A plane that is ``tolerance`` before the end is at the end.
+    """
+    return math.ceil((extent - tolerance) / step - AT_SECTION) + 1
 
 
 def planes_within(extent: float, step: float) -> int:

@@ -20,6 +20,8 @@ MOST_STEPS = 5
 MOST_HOLES = 0.2
 # An interval wider than this many spacings is a gap between stretches: nothing is interpolated across it unasked.
 GAP_FACTOR = 1.5
+# A slice beside nothing is at a plane up to this part of the spacing off; what rounding explains counts up to that.
+_AT_END, _FAR_FROM_PLANE = 0.01, 0.1
 # What positions show counts as chance if it is more probable than this.
 CHANCE = 0.05
 
@@ -222,3 +224,12 @@ def grid_by_number(t: Floats, rounding: Floats, numbers: Integers | None) -> Spa
             fit = explained(spacing_class, grid, steps, most, is_rounded=True)
             return dataclasses.replace(fit, by_number=True)
     return None
+
+
+def plane_tolerance(spacing_mm: float, rounding_mm: float, *, is_end: bool = False) -> float:
+    """How far from a plane a slice may lie and still be that plane, mm: what its decimals and the first one's explain.
+
+    A slice with nothing before or after it may be further off: else a step of a few digits leaves its plane empty.
+    """
+    rounding = 2 * rounding_mm if rounding_mm > 0 else 0.0
+    return min(rounding + is_end * _AT_END * spacing_mm, _FAR_FROM_PLANE * spacing_mm)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpustitch.model.arrays import Floats
 from gpustitch.regrid.plan import planes_over
-from gpustitch.slices.fit.grid import CHANCE, GAP_FACTOR, Slack, fitted_grid, usual_gap
+from gpustitch.slices.fit.grid import CHANCE, GAP_FACTOR, Slack, fitted_grid, plane_tolerance, usual_gap
 from gpustitch.slices.fit.lines import band_slopes, narrowest_band
 from gpustitch.slices.model import SpacingClass, SpacingFit, Stretch
 
@@ -98,6 +98,8 @@ def _of_stretches(
         for stretch in stretches
         if stretch.n_slices >= SHORTEST_STRETCH
     ]
+    rounding = float(slack.rounding.max())
+    tolerance = plane_tolerance(spacing, rounding, is_end=True)
     return SpacingFit(
         spacing_class=spacing_class,
         spacing_mm=spacing,
@@ -105,11 +107,11 @@ def _of_stretches(
         origin_mm=float(t[0]),
         steps=np.arange(len(t), dtype=np.int64),
         residual_mm=max(half for _, half in bands),
-        rounding_mm=float(slack.rounding.max()),
+        rounding_mm=rounding,
         is_rounded=any(half > slack.tolerance * own for own, half in bands),
         by_number=False,
         stretches=stretches,
-        n_output=planes_over(float(t[-1] - t[0]), spacing),
+        n_output=planes_over(float(t[-1] - t[0]), spacing, tolerance),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.regrid.plan import Series, ZGrid, gap_limits, planes_over
+from gpustitch.regrid.plan import AT_SECTION, Series, ZGrid, gap_limits, planes_over
 from gpustitch.slices.fit.geometry import volume_affine
-from gpustitch.slices.fit.grid import GAP_FACTOR
+from gpustitch.slices.fit.grid import GAP_FACTOR, plane_tolerance
 from gpustitch.slices.model import SliceStack, SpacingClass, SpacingFit, Stretch
 
 # An interval just as wide as a gap may be is none, whatever the last bits of positions are.
@@ -92,9 +93,8 @@ def plane_grid(fit: SpacingFit, positions_mm: Floats, step_mm: float | None = No
         limits = gap_limits(places, GAP_FACTOR)
     if fit.spacing_class is SpacingClass.IRREGULAR:
         limits = np.maximum(limits, GAP_FACTOR * np.percentile(np.diff(places), _USUAL))
-    return _plane_grid(
-        np.arange(len(places), dtype=np.int64), places, limits, fit.spacing_mm if step_mm is None else step_mm
-    )
+    numbers, step = np.arange(len(places), dtype=np.int64), fit.spacing_mm if step_mm is None else step_mm
+    return _plane_grid(numbers, places, limits, step, fit)
 
 
 def stretch_grid(fit: SpacingFit, positions_mm: Floats, stretch: Stretch, step_mm: float | None = None) -> PlaneGrid:
@@ -102,7 +102,9 @@ def stretch_grid(fit: SpacingFit, positions_mm: Floats, stretch: Stretch, step_m
     numbers = np.arange(stretch.first, stretch.stop, dtype=np.int64)
     places = fitted_places(fit, positions_mm)[numbers]
     spacing = float(places[-1] - places[0]) / (len(places) - 1)
-    return _plane_grid(numbers, places, np.full(len(places) - 1, np.inf), spacing if step_mm is None else step_mm)
+    step = spacing if step_mm is None else step_mm
+    limits = np.full(len(places) - 1, np.inf)
+    return _plane_grid(numbers, places, limits, step, fit)
 
 
 def grid_affine(stack: SliceStack, along: PlaneGrid, *, unsheared: bool) -> Floats | None:
@@ -129,12 +131,29 @@ def grid_affine(stack: SliceStack, along: PlaneGrid, *, unsheared: bool) -> Floa
     return volume_affine((x, y, z), axes, (along.grid.step, y_mm, x_mm), shear)
 
 
-def _plane_grid(numbers: Integers, places: Floats, limits: Floats, step: float) -> PlaneGrid:
+def _plane_grid(numbers: Integers, places: Floats, limits: Floats, step: float, fit: SpacingFit) -> PlaneGrid:
     if not 0 < step < np.inf:
         raise ParameterError(f"planes are a positive distance apart, not {step} mm")
+    is_gap = np.diff(places) > limits
+    places = _at_planes(places, is_gap, step, fit)
+    apart = np.diff(places)
+    limits = np.where(is_gap, np.minimum(limits, apart * (1 - _ARITHMETIC)), np.maximum(limits, apart))
     return PlaneGrid(
         Series(numbers, places), limits, ZGrid(float(places[0]), step, planes_over(float(np.ptp(places)), step))
     )
+
+
+def _at_planes(places: Floats, is_gap: npt.NDArray[np.bool_], step: float, fit: SpacingFit) -> Floats:
+    """Places, but those of slices that are at a plane, as far as digits tell, are that plane's.
+
+    Digits of positions, or of the step, would else put a slice beside nothing just off a plane, which is then empty.
+    """
+    planes = places[0] + step * np.rint((places - places[0]) / step)
+    off, least = np.abs(places - planes), min(step, fit.spacing_mm)
+    within, beside = (plane_tolerance(least, fit.rounding_mm, is_end=is_end) for is_end in (False, True))
+    is_end = np.append(is_gap, True) | np.insert(is_gap, 0, False)
+    moved = np.where((off <= np.where(is_end, beside, within)) & (off > AT_SECTION * step / 2), planes, places)
+    return moved if (np.diff(moved) > 0).all() else places
 
 
 def _of_stretch(positions: Floats, spacing: float) -> Floats:

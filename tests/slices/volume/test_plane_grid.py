@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.regrid.plan import EXACT, GAP, plan_z
+from gpustitch.regrid.plan import EXACT, GAP, OUTSIDE, plan_z
 from gpustitch.slices.fit.classes import fit_slices
 from gpustitch.slices.volume.plane_grid import fitted_places, grid_affine, plane_grid, stretch_grid
 from tests.slices.slice_stacks import AXIAL, ORIGIN, PIXEL, made, oblique
@@ -42,6 +44,55 @@ def test_wide_and_narrow_planes(spacing):
     for step in (-1.0, 0.0, np.nan):
         with pytest.raises(ParameterError, match="positive"):
             plane_grid(fit, np.arange(11) * 0.6, step)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([0.3, 0.5, 1.0, 2.5, 5.0]),
+    st.integers(4, 60),
+    st.integers(2, 6),
+    st.integers(0, 2**32),
+    st.sampled_from(["even", "holes", "two spacings", "gap"]),
+)
+def test_slices_at_planes_are_taken_for_them_whatever_the_digits(spacing, n, decimals, seed, kind):
+    """A stated or fitted step, and places to some digits: the last slice is the last plane, and none is empty."""
+    steps = {
+        "even": np.arange(n),
+        "holes": np.r_[np.arange(n), n + 2, np.arange(n + 3, 2 * n + 3)],
+        "two spacings": np.r_[np.arange(n), n - 1 + 2 * np.arange(1, n)],
+        "gap": np.r_[np.arange(n), n + 19 + np.arange(n)],
+    }[kind]
+    normal = np.random.default_rng(seed).standard_normal(3)
+    normal /= np.linalg.norm(normal)
+    written = np.round(100 * normal + spacing * steps[:, None] * normal, decimals) @ normal
+    fit = fit_slices(written, 0.9 * 10.0**-decimals)
+    for step in (spacing, None):
+        if step is None and (fit.spacing_class == "IRREGULAR" or abs(fit.spacing_mm / spacing - 1) * steps[-1] > 0.005):
+            continue
+        along = plane_grid(fit, written, step)
+        found = kinds(along)
+        assert along.grid.n_planes == steps[-1] + 1 and found[-1] == found[0] == EXACT
+        assert (found[steps if step else steps[[0, -1]]] == EXACT).all()
+        assert kind != "gap" or (found[[n - 1, n + 19]] == EXACT).all()
+        assert kind != "gap" or (np.delete(found, steps) == GAP).all()
+        assert step is not None or along.grid.n_planes == fit.n_output
+        assert np.abs(along.series.positions - written).max() <= 0.02 * spacing + 2 * 10.0**-decimals
+
+
+@given(st.floats(-0.009, 0.009), st.integers(3, 400))
+def test_a_step_of_few_digits_loses_no_last_slice(off, n):
+    places = np.arange(n) * 1.0
+    along = plane_grid(fit_slices(places, 0.0), places, 1 + off / (n - 1))
+    np.testing.assert_array_equal(along.series.positions[:-1], places[:-1])
+    assert along.grid.n_planes == n and kinds(along)[-1] == EXACT
+
+
+@given(st.floats(0.02, 0.98), st.integers(3, 40))
+def test_slices_between_planes_stay_where_they_are(part, n):
+    places = np.arange(n) * 1.0
+    along = plane_grid(fit_slices(places, 0.0), places, 1 + part / (n - 1))
+    np.testing.assert_array_equal(along.series.positions, places)
+    assert along.grid.n_planes == n and kinds(along)[-1] == OUTSIDE
 
 
 def test_stretches_are_put_right_each_for_itself():
