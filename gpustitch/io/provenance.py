@@ -32,7 +32,7 @@ def provenance(parameters: Any, inputs: Iterable[Path]) -> dict[str, Any]:
     parameters
         The run's parameters, as a dataclass or mapping.
     inputs
-        Files that the run read; each is recorded with its size and time of last change.
+        Files that the run read; each is recorded with its size and time of last change, null if it is gone.
     """
     return {
         "program": PROGRAM,
@@ -82,6 +82,10 @@ def json_text(content: Mapping[str, Any]) -> str:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    status = path.stat()
+    place = str(final_place(path))
+    try:
+        status = path.stat()
+    except OSError:  # it went away since it was read: what was made of it is right, and `changes` tells
+        return {"path": place, "bytes": None, "changed": None}
     changed = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
-    return {"path": str(final_place(path)), "bytes": status.st_size, "changed": changed.isoformat(timespec="seconds")}
+    return {"path": place, "bytes": status.st_size, "changed": changed.isoformat(timespec="seconds")}

@@ -33,3 +33,10 @@ def test_record_of_a_run(tmp_path: Path) -> None:
 def test_everything_becomes_plain() -> None:
     values = {"a": (1, np.int64(2)), "b": np.float32(0.5), 3: float("nan"), "p": Path("x")}
     assert plain(values) == {"a": [1, 2], "b": 0.5, "3": None, "p": "x"}
+
+
+def test_an_input_that_went_away_is_named_without_size(tmp_path: Path) -> None:
+    """A run that has read it all ends well, and says by other means that it is gone."""
+    gone, folder = tmp_path / "gone.dcimg", tmp_path / "no" / "x.tif"
+    nothing = {"bytes": None, "changed": None}
+    assert provenance({}, [gone, folder])["inputs"] == [{"path": str(p), **nothing} for p in (gone, folder)]

@@ -264,8 +264,9 @@ def _changed(output: Output) -> list[str]:
             status = path.stat()
         except OSError:
             continue  # what is gone cannot be looked at; other checks say so
-        if path.is_file() and status.st_size != entry.get("bytes"):
-            said.append(f"{path} had {entry.get('bytes'):,} bytes, and now has {status.st_size:,}")
+        known = entry.get("bytes")
+        if path.is_file() and known is not None and status.st_size != known:
+            said.append(f"{path} had {known:,} bytes, and now has {status.st_size:,}")
     return said
 
 
