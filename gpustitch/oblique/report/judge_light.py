@@ -76,7 +76,24 @@ def dead(
         text = f"{listed(partly, _NAMED)}: a part shows {less}"
         helps = NOTHING + ": the light was off, the camera stood still, or something was before it"
         return Check(name, "warn", text, value=float(len(partly)), unit="tiles", limit=0, helps=helps)
+    lines = {
+        tile: what
+        for tile, light in lights.items()
+        if light is not None and (what := _lines("rows", light.dead_rows) + _lines("columns", light.dead_columns))
+    }
+    if lines:
+        told = listed([f"{tile}: {', '.join(what)}" for tile, what in lines.items()], _NAMED)
+        text = f"lines of the camera hold a single count in all frames, counted in upright frames ({told})"
+        helps = NOTHING + ": the volume is wrong there, unless another tile covers it"
+        return Check(name, "warn", text, value=float(len(lines)), unit="tiles", limit=0, helps=helps)
     return Check(name, "pass", f"all {len(lights)} tiles show something", value=0.0, unit="tiles without", limit=0)
+
+
+def _lines(kind: str, numbers: Sequence[int]) -> list[str]:
+    """Lines for people, with the first and the last one: nothing if there are none."""
+    if not numbers:
+        return []
+    return [f"{len(numbers)} {kind} from {numbers[0]} to {numbers[-1]}"]
 
 
 def saturated(lights: Mapping[str, TileLight | None]) -> Check:

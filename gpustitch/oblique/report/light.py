@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats, HostArray
@@ -22,6 +23,8 @@ _FRAMES, _LEAST_FRAMES = 12, 3
 _DEPTHS = 48
 # Frames with such a part of pixels off their median hold noise: two of them are never alike.
 _NOISY = 0.1
+# Such a part of the lines between the first and the last that change may be dead.
+_FEW_LINES = 0.25
 # Saturated pixels, in %: so many that cells are cut off everywhere.
 MUCH_SATURATED = 20.0
 # So many pixels of a frame, evenly spaced, tell its percentiles.
@@ -46,6 +49,8 @@ class TileLight:
         Whether every frame holds a single count.
     n_repeated
         Frames looked at that are copies of an earlier one, though they hold noise.
+    dead_rows, dead_columns
+        Lines of a single count in every frame, between lines that have noise.
     """
 
     n_frames: int
@@ -57,6 +62,8 @@ class TileLight:
     full_scale: float | None
     is_constant: bool
     n_repeated: int = 0
+    dead_rows: tuple[int, ...] = ()
+    dead_columns: tuple[int, ...] = ()
 
 
 def lights(tiles: Mapping[str, Frames], most_bytes: int, progress: Progress = SILENT) -> dict[str, TileLight | None]:
@@ -78,6 +85,7 @@ def _light(frames: Frames, count: int) -> TileLight | None:
     looked = [there[at] for at in evenly(len(there), count)] if there else []
     depths, samples, held, n_pixels, scale, varies = [], [], 0, 0, math.inf, False
     sums: list[int] = []
+    still = [np.ones(n, bool) for n in frames.shape[1:]]
     for number in looked:
         frame = frames.read(number, number + 1)
         if number in frames.absent:  # it turned out to be unreadable
@@ -87,6 +95,8 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         full = float(full_scale(frame)[0])
         held, n_pixels = held + int(np.count_nonzero(frame >= full)), n_pixels + frame.size
         scale = min(scale, full)
+        for axis, lines in enumerate(still):
+            lines &= np.ptp(frame[0], axis=1 - axis) == 0
         varies = varies or bool(frame.min() < frame.max())
         if np.count_nonzero(samples[-1] != np.median(samples[-1])) > _NOISY * samples[-1].size:
             sums.append(zlib.crc32(np.ascontiguousarray(frame).data))
@@ -104,7 +114,18 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         full_scale=scale if math.isfinite(scale) else None,
         is_constant=not varies,
         n_repeated=len(sums) - len(set(sums)),
+        dead_rows=_between(still[0]),
+        dead_columns=_between(still[1]),
     )
+
+
+def _between(still: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """Lines that never change but lie between some that do; at the rim, or if they are many, nothing may be seen."""
+    lit = np.flatnonzero(~still)
+    if not lit.size:
+        return ()
+    dead = lit[0] + np.flatnonzero(still[lit[0] : lit[-1]])
+    return tuple(dead.tolist()) if len(dead) <= _FEW_LINES * (lit[-1] - lit[0]) else ()
 
 
 def _by_depth(frame: HostArray) -> Floats:

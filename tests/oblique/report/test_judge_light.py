@@ -57,6 +57,14 @@ def test_a_tile_at_the_end_of_the_range_is_saturated_and_not_dead(most: int) -> 
     assert check.state == "fail" and f"a in 100 % of its pixels (at {most} counts)" in check.reason
 
 
+def test_dead_lines_are_counted() -> None:
+    broken = replace(light(), dead_rows=(5, 6, 9), dead_columns=(2,))
+    check = judge_light.dead({"a": light(), "b": broken, "c": None}, {})
+    assert check.state == "fail", "a tile that cannot be read is worse"
+    check = judge_light.dead({"a": light(), "b": broken}, {})
+    assert check.state == "warn" and "(b: 3 rows from 5 to 9, 1 columns from 2 to 2)" in check.reason
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
 def test_dead_tiles_are_counted_in_plain_words(n: int) -> None:
     names = [f"t{i}" for i in range(n)]

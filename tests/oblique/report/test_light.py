@@ -60,6 +60,26 @@ def test_frames_that_come_again_are_counted(n: int) -> None:
     assert abs(found["a"].n_repeated - 12 * n / 20) < 2 and (n > 0 or found["a"].n_repeated == 0)
 
 
+@pytest.mark.parametrize("lines", [(), (5,), (5, 6, 20), tuple(range(8, 16))])
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("count", [0, 65535])
+def test_dead_lines_lie_between_others(lines: tuple[int, ...], axis: int, count: int) -> None:
+    frames = noise(9)
+    np.moveaxis(frames, axis, 0)[list(lines)] = count
+    found = lights({"a": Stack(frames)}, 1 << 30)["a"]
+    assert found is not None and (found.dead_rows, found.dead_columns) == ((lines, ()) if axis == 1 else ((), lines))
+    np.moveaxis(frames, axis, 0)[:3] = 0  # at the rim nothing may be seen
+    again = lights({"a": Stack(frames)}, 1 << 30)["a"]
+    assert again is not None and again.dead_rows + again.dead_columns == lines
+
+
+def test_few_lit_lines_make_no_dead_ones() -> None:
+    frames = np.zeros((20, 40, 96), np.uint16)
+    frames[:, [3, 30]] = noise(10)[:, [3, 30]]
+    found = lights({"a": Stack(frames)}, 1 << 30)["a"]
+    assert found is not None and found.dead_rows == found.dead_columns == ()
+
+
 def test_tiles_that_are_saturated_all_over_and_copies() -> None:
     full, much = np.full((5, 8, 9), 4095, np.uint16), np.minimum(4 * noise(6), 2800)
     tiles = {"full": full, "much": much, "a": noise(7), "b": noise(8), "c": noise(7), "dark": np.full_like(full, 100)}
