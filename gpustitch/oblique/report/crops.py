@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.model.arrays import Floats32, HostArray
@@ -23,6 +24,8 @@ _BLOCK_PX = (3, 4)
 _LAG_PX = 2
 # Length of a piece (x) in which a part of a tile may show nothing.
 _PIECE_PX = 24
+# Light that changes over more voxels (x) than half of this does not flicker; the percentile of jumps that counts.
+_SMOOTH_PX, _USUAL = 9, 95
 # Such a part of the changes along x is no noise, or else nothing is seen.
 _LEAST_ALIKE = 0.25
 # Detail that counts as much, and as too much for tissue, times the usual one of a tile at its best place.
@@ -51,7 +54,7 @@ class Crop:
 
     All have shape (z, y, x) and hold counts. ``where_px`` is the middle (z, y, x) in the volume. ``by_stage`` is None
     where the stage puts the moving tile elsewhere. ``details`` has :func:`detail` of the fixed and the moving tile;
-    ``pieces`` that of small pieces, at this place and others of the overlap.
+    ``pieces`` that of small pieces, at this place and others of the overlap. ``flicker`` is :func:`flicker` there.
     """
 
     fixed: HostArray
@@ -60,6 +63,7 @@ class Crop:
     where_px: tuple[int, int, int]
     details: tuple[Detail, Detail] = (Detail(0.0, 0.0), Detail(0.0, 0.0))
     pieces: tuple[tuple[Detail, Detail], ...] = ()
+    flicker: float = 0.0
 
     def ratio(self, floor: float) -> float | None:
         """Brightness of the moving tile there, of the fixed one, above ``floor``; None where both are dark."""
@@ -110,7 +114,21 @@ def crop_of(link: Remeasured, placed: Mapping[str, PlacedVolume]) -> Crop | None
     where = nearest_voxel((oz + z, oy + y, ox + x + fixed.shear_px * z))
     same = by_stage if by_stage.any() else None
     here, moved = fixed.volume.read(box), moving.volume.read(there)
-    return Crop(here, moved, same, where, (detail(here), detail(moved)), tuple(pieces))
+    return Crop(here, moved, same, where, (detail(here), detail(moved)), tuple(pieces), flicker(seen, moved_planes))
+
+
+def flicker(fixed: Sequence[HostArray], moving: Sequence[HostArray]) -> float:
+    """How far the light of two tiles jumps from frame to frame, as a part of it, at the same places (1, y, x) of both.
+
+    Tissue is the same in both, and frames follow one another along x. It is what one voxel in twenty exceeds.
+    """
+    jumps = []
+    for a, b in zip(fixed, moving, strict=True):
+        light = [box.sum(axis=(0, 1), dtype=np.float64) for box in (a, b)]
+        if min(map(np.min, light)) > 0:
+            ratio = np.log(light[0] / light[1])
+            jumps.append(np.abs(ratio - scipy.ndimage.median_filter(ratio, _SMOOTH_PX, mode="nearest")))
+    return float(np.expm1(np.percentile(np.concatenate(jumps), _USUAL))) if jumps else 0.0
 
 
 def _by_piece(fixed: HostArray, moving: HostArray) -> list[tuple[Detail, Detail]]:

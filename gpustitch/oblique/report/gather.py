@@ -58,6 +58,7 @@ class Measured:
     ratios: dict[tuple[str, str], float] = field(default_factory=dict)
     details: dict[tuple[str, str], list[tuple[Detail, Detail]]] = field(default_factory=dict)
     pieces: dict[tuple[str, str], tuple[tuple[Detail, Detail], ...]] = field(default_factory=dict)
+    flickers: dict[tuple[str, str], float] = field(default_factory=dict)
     in_volume: list[Seen] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
@@ -145,6 +146,7 @@ def _compare_light(found: Measured, may_read: Callable[[], bool]) -> None:
         fits = link.off_px is not None and max(map(abs, link.off_px)) < 2
         if fits:  # else a cell may lie in the piece of one tile alone
             found.pieces[link.pair] = crop_there.pieces
+            found.flickers[link.pair] = crop_there.flicker
         if ratio and math.isfinite(ratio) and fits:
             found.ratios[link.pair] = ratio
     found.crops = {link.pair: crops[link.pair] for link in found.shown}  # others are not looked at any more

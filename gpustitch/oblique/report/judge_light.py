@@ -82,8 +82,8 @@ def dead(
         if light is not None and (what := _lines("rows", light.dead_rows) + _lines("columns", light.dead_columns))
     }
     if lines:
-        told = listed([f"{tile}: {', '.join(what)}" for tile, what in lines.items()], _NAMED)
-        text = f"lines of the camera hold a single count in all frames, counted in upright frames ({told})"
+        which = listed([f"{tile}: {', '.join(what)}" for tile, what in lines.items()], _NAMED)
+        text = f"lines of the camera hold a single count in all frames, counted in upright frames ({which})"
         helps = NOTHING + ": the volume is wrong there, unless another tile covers it"
         return Check(name, "warn", text, value=float(len(lines)), unit="tiles", limit=0, helps=helps)
     return Check(name, "pass", f"all {len(lights)} tiles show something", value=0.0, unit="tiles without", limit=0)
@@ -172,11 +172,19 @@ def frames(
     return Check(name, "pass", f"all {n:,} frames are there", value=0.0, unit="frames missing", limit=0)
 
 
-def brightness(ratios: Mapping[tuple[str, str], float]) -> Check:
-    """Whether neighbours are alike in the brightness of what both show."""
+def brightness(
+    ratios: Mapping[tuple[str, str], float], flickers: Mapping[tuple[str, str], float] = MappingProxyType({})
+) -> Check:
+    """Whether neighbours are alike in the brightness of what both show, as a whole and from frame to frame."""
     name = "brightness"
     if not ratios:
         return Check(name, "not measured", "no overlap shows enough light to compare", helps=NOTHING)
+    jumpy = max(flickers, key=lambda pair: flickers[pair], default=None)
+    if jumpy is not None and 100 * flickers[jumpy] > UNEVEN_PERCENT:
+        jump = 100 * flickers[jumpy]
+        text = f"light jumps from frame to frame, by {jump:.0f} % against a neighbour ({jumpy[0]} - {jumpy[1]})"
+        helps = NOTHING + ": the light source flickers, or the shutter"
+        return Check(name, "warn", text, value=jump, unit="%", limit=UNEVEN_PERCENT, helps=helps)
     off = {pair: 100 * (max(r, 1 / r) - 1) for pair, r in ratios.items()}
     worst = max(off, key=lambda pair: off[pair])
     text = f"neighbours differ by up to {off[worst]:.0f} % where they show the same ({worst[0]} - {worst[1]})"

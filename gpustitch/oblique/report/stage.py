@@ -242,7 +242,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     shares, pieces = shares_of(found.details, full), shares_of(found.pieces, full)
     checks += [judge_light.dead(found.lights, shares, pieces), judge_light.saturated(found.lights)]
     if len(output.places) > 1:
-        checks += [judge_light.brightness(found.ratios), judge_light.seams(found.seams)]
+        checks += [judge_light.brightness(found.ratios, found.flickers), judge_light.seams(found.seams)]
     destriping = output.record.get("destriping")
     checks += [judge_light.stripes(found.sheets, destriping, output.method), *judge_light.harm(destriping)]
     checks.append(judge_light.flat(output.record.get("flat"), output.parameters))

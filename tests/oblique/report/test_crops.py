@@ -10,7 +10,7 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.report.crops import Detail, crop_of, detail, flattened, shares_of
+from gpustitch.oblique.report.crops import Detail, crop_of, detail, flattened, flicker, shares_of
 from gpustitch.oblique.report.placement import Remeasured
 from tests.oblique.report.scenes import ArrayTile, row_of_tiles
 
@@ -114,3 +114,22 @@ def test_a_part_without_light_is_seen_in_its_pieces(seed: int) -> None:
     tiles[b] = replace(tiles[b], volume=ArrayTile(noise))
     whole, pieces = shares()
     assert max(whole, *pieces) < 0.05
+
+
+@pytest.mark.parametrize("every", [3, 5, 10])
+@pytest.mark.parametrize("times", [0.3, 1.0, 1.6, 3.0])
+def test_flicker_is_seen_beside_tissue_that_changes(every: int, times: float) -> None:
+    """One frame in so many is brighter or darker; both tiles show the same bright cells and a slow change."""
+    rng = np.random.default_rng(every)
+    tissue = scipy.ndimage.gaussian_filter(rng.standard_normal((1, 80, 120)), (0, 3, 3))
+    tissue = np.exp(1.5 * tissue / tissue.std()) * 300
+    a, b = (100 + rng.poisson(tissue * slow) for slow in (1.0, np.linspace(1, 0.6, 120)))
+    b = b.astype(float)
+    b[:, :, ::every] *= times
+    found = flicker([a, a], [b, b])
+    assert flicker([a], [b]) == pytest.approx(found) == flicker([b], [a])
+    if times == 1.0:
+        assert found < 0.05
+    else:
+        assert found == pytest.approx(max(times, 1 / times) - 1, rel=0.25)
+    assert flicker([np.zeros((1, 9, 30))], [b[:, :9, :30]]) == flicker([], []) == 0

@@ -112,6 +112,13 @@ def test_uneven_brightness_is_the_same_either_way_round(ratio: float) -> None:
     assert judge_light.brightness({}).state == "not measured"
 
 
+@given(st.floats(0, 3))
+def test_light_that_jumps_from_frame_to_frame(part: float) -> None:
+    check = judge_light.brightness({("a", "b"): 1.1, ("b", "c"): 1.0}, {("a", "b"): 0.01, ("b", "c"): part})
+    assert (check.state == "warn") == (part > 0.25)
+    assert check.state == "pass" or "(b - c)" in check.reason
+
+
 @given(st.floats(0, 20), st.floats(0, 20))
 def test_stripes_are_compared_with_the_tissue(left: float, across: float) -> None:
     check = judge_light.stripes(sheets(left, across), None, "none")
