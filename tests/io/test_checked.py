@@ -22,7 +22,8 @@ from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan, Spacing
 from gpustitch.ops.pyramid import downsample
 from gpustitch.sections.positions.file import read_faulty, read_z_positions
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
+from gpustitch.show.held import InfoOptions
 from tests.io.edits import edits
 
 SCAN = ObliqueScan(5, 8, 8, 1.0, math.sqrt(0.5))

@@ -11,11 +11,12 @@ import pytest
 import gpustitch as gs
 from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec
-from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.write.channels import join_channels
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
 from gpustitch.show.facts import exit_code_of, facts
+from gpustitch.show.held import InfoOptions
 from tests.e2e.commands import run
 
 
@@ -82,6 +83,23 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_read_all_the_same(tmp_path)
     assert found[1]["shape"] == [1, 4, 5]
     assert exit_code_of({"paths": found}) == InputMissingError.exit_code
     assert exit_code_of({"paths": found[1:2]}) == 0
+
+
+def test_the_exit_code_is_that_of_the_lines(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no")
+    (tmp_path / "b.json").write_text("{}")
+    for number in (0, 1, 3):
+        (tmp_path / "gap").mkdir(exist_ok=True)
+        write_tiff(tmp_path / "gap" / f"{number}.tif", np.full((4, 5), number, np.uint8))
+    codes = {}
+    for name in ("notes", "b.json", "gap", "none", "none*"):
+        with pytest.raises(GpustitchError) as told:
+            list(described(InfoOptions((tmp_path / name,))))
+        (found,) = of(tmp_path / name)
+        assert (found["exit_code"], found["error"]) == (told.value.exit_code, str(told.value)), name
+        codes[name] = found["exit_code"]
+    assert codes["notes"] == ParameterError.exit_code and codes["gap"] == DamagedInputError.exit_code
 
 
 def test_the_command_prints_json_alone_on_standard_output(tmp_path):
