@@ -15,11 +15,11 @@ from gpustitch.cli.main import app
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
-from gpustitch.ops.pyramid import downsample
 
 SCAN = ObliqueScan(24, 30, 16, 1.8, 1.28)
 
@@ -33,9 +33,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "0" / f"0_{y}" / "0"
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar = {"scan": dataclasses.asdict(SCAN)}
-        with PrecomputedWriter(
-            path, SCAN.shape, np.uint16, SCAN.spacing, downsample=downsample, levels=1, sidecar=sidecar
-        ) as writer:
+        with PrecomputedWriter(path, SCAN.shape, np.uint16, SCAN.spacing, Writing(levels=1, sidecar=sidecar)) as writer:
             for box in writer.blocks():
                 writer.write(box, np.ascontiguousarray(values[box.slices()]))
     return root

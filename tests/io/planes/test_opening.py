@@ -17,6 +17,7 @@ from gpustitch.io.images.tiff_facts import tiff_facts
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.units import um_per
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import precomputed_info
@@ -68,11 +69,11 @@ def source(folder, kind, volume):
         np.save(folder / "v.npy", volume)
         return folder / "v.npy"
     if kind == "pages":
-        return written(TiffVolumeWriter(folder / "v.tif", *described, compression=1), volume)
+        return written(TiffVolumeWriter(folder / "v.tif", *described, Writing(compression=1)), volume)
     if kind == "precomputed":
-        return written(PrecomputedWriter(folder / "v", *described, **options), volume)
+        return written(PrecomputedWriter(folder / "v", *described, Writing(**options)), volume)
     version = "0.4" if kind == "zarr2" else "0.5"
-    return written(OmeZarrWriter(folder / "v.zarr", *described, version=version, **options), volume)
+    return written(OmeZarrWriter(folder / "v.zarr", *described, Writing(version=version, **options)), volume)
 
 
 KINDS = (".tif", ".jp2", ".png", "glob", "dcimg", "npy", "pages", "precomputed", "zarr2", "zarr3")
@@ -138,7 +139,7 @@ def test_arrays_of_any_type(tmp_path, dtype):
 @pytest.mark.parametrize("name", ["v.tif", "v.ome.tif"])
 def test_tiff_volumes_come_back_with_their_spacing(tmp_path, name, dtype):
     volume = noise(dtype=np.dtype(dtype))
-    path = written(TiffVolumeWriter(tmp_path / name, SHAPE, dtype, SPACING), volume)
+    path = written(TiffVolumeWriter(tmp_path / name, SHAPE, dtype, SPACING, Writing()), volume)
     planes = open_planes(path)
     np.testing.assert_array_equal(planes.read(0, 12), volume)
     np.testing.assert_allclose(planes.spacing.zyx_um, SPACING.zyx_um, rtol=1e-6)
@@ -268,7 +269,7 @@ def test_units():
 
 def test_the_pipeline_s_folder_is_its_volume(tmp_path):
     voxels = noise()
-    with OmeZarrWriter(tmp_path / "made" / "volume", SHAPE, np.uint16, SPACING, downsample=downsample, levels=1) as out:
+    with OmeZarrWriter(tmp_path / "made" / "volume", SHAPE, np.uint16, SPACING, Writing(levels=1)) as out:
         out.write(Box.of_shape(SHAPE), voxels)
     write_tiff(tmp_path / "made" / "flat.tiff", np.ones((7, 9), np.float32))
     planes = open_planes(tmp_path / "made")

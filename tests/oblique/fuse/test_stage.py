@@ -16,6 +16,7 @@ import pytest
 from gpustitch.errors import InputMissingError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as stitch
@@ -43,10 +44,7 @@ def write_tile(
         scan.shape,
         values.dtype,
         scan.spacing,
-        downsample=downsample,
-        levels=1,
-        sidecar={"scan": dataclasses.asdict(scan)},
-        **options,
+        Writing(levels=1, sidecar={"scan": dataclasses.asdict(scan)}, **options),
     ) as writer:
         for box in writer.blocks():
             writer.write(box, np.ascontiguousarray(covered[box.slices()]).astype(values.dtype))

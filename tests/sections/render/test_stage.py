@@ -19,6 +19,7 @@ from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.regrid.plan import ZGrid, deformation, plan_z, sorted_series
@@ -168,7 +169,7 @@ def test_files_of_planes(tmp_path):
 
 def test_a_tiff_volume_to_ome_zarr(tmp_path):
     planes, positions = series(n=20)
-    with TiffVolumeWriter(tmp_path / "in.tif", planes.shape, planes.dtype, SPACING) as writer:
+    with TiffVolumeWriter(tmp_path / "in.tif", planes.shape, planes.dtype, SPACING, Writing()) as writer:
         writer.write(Box.of_shape(planes.shape), planes)
     given = RenderOptions(tmp_path / "in.tif", table(tmp_path / "z.csv", positions), tmp_path / "v.zarr", levels=2)
     result = run(plan(given))
