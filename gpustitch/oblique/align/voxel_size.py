@@ -18,7 +18,7 @@ from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.align.solving.stage_model import MEDIAN_UM
 
 # Prior of the stage's error along y: its standard deviation has the median MEDIAN_UM, and its logarithm this deviation.
-# One stage of so many is far worse. With what follows, intervals hold the truth under errors of 1 to 10 um of all kinds.
+# One stage of so many is far worse. With what follows, intervals hold the truth under all errors of 1 to 10 um.
 _LOG_DEVIATION = 0.23
 _RARE, _RARE_MEDIAN_UM, _RARE_LOG_DEVIATION = 0.01, 25.0, 0.4
 _SCALES_UM = np.geomspace(0.1, 60, 20)

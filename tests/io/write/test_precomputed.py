@@ -40,6 +40,11 @@ def noise(shape, dtype=np.uint16, seed=0):
     return np.random.default_rng(seed).integers(1, 256 if dtype == np.uint8 else 65536, shape).astype(dtype)
 
 
+def small(**how):
+    """Writing of small chunks, which need no device to be halved."""
+    return Writing(**{"downsample": halved, "chunk_shape": (8, 8, 8), **how})
+
+
 def write(path, volume, boxes=None, **options):
     options = {"downsample": halved, "levels": 3, "chunk_shape": (8, 8, 8), "flush": False, **options}
     with PrecomputedWriter(path, volume.shape, volume.dtype, SPACING, Writing(**options)) as writer:
@@ -112,11 +117,7 @@ def test_every_file_is_written_once(tmp_path, monkeypatch, shard_bytes, n_files)
 def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypatch):
     volume = noise((64, 64, 64))
     with PrecomputedWriter(
-        tmp_path / "v",
-        volume.shape,
-        volume.dtype,
-        SPACING,
-        Writing(downsample=halved, levels=4, chunk_shape=(8, 8, 8), shard_bytes=0),
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=4, shard_bytes=0)
     ) as writer:
         boxes, most = list(writer.blocks()), 0
         for box in boxes:
@@ -130,11 +131,7 @@ def test_skipped_zero_and_missing_blocks_are_zero(tmp_path):
     volume = noise((32, 16, 16))
     volume[8:24] = 0
     with PrecomputedWriter(
-        tmp_path / "v",
-        volume.shape,
-        volume.dtype,
-        SPACING,
-        Writing(downsample=halved, levels=3, chunk_shape=(8, 8, 8), shard_bytes=0),
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=3, shard_bytes=0)
     ) as writer:
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
         writer.write(Box((8, 0, 0), (16, 16, 16)), volume[8:16])
@@ -158,7 +155,7 @@ def test_reference_pyramid(tmp_path):
         (70, 133, 129),
         np.uint16,
         Spacing(1.272, 1.8, 1.272),
-        Writing(downsample=halved, levels=3, shard_bytes=0),
+        small(levels=3, chunk_shape=None, shard_bytes=0),
     ) as writer:
         for box in writer.blocks():
             writer.write(box, data["level1"][box.slices()])
@@ -255,11 +252,7 @@ def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
     with (
         pytest.raises(OutputError, match="could not be written"),
         PrecomputedWriter(
-            tmp_path / "v",
-            volume.shape,
-            volume.dtype,
-            SPACING,
-            Writing(downsample=halved, levels=1, chunk_shape=(8, 8, 8), shard_bytes=0),
+            tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=1, shard_bytes=0)
         ) as writer,
     ):
         writer.write(Box.of_shape((8, 8, 8)), volume[:8], failed.set)
@@ -299,7 +292,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
         volume.shape,
         volume.dtype,
         SPACING,
-        Writing(downsample=halved, levels=1, chunk_shape=(8, 8, 8), in_flight_bytes=2048, n_writers=1, shard_bytes=0),
+        small(levels=1, in_flight_bytes=2048, n_writers=1, shard_bytes=0),
     ) as writer:
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
@@ -310,9 +303,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
 def test_release_is_called_when_the_array_is_written(tmp_path):
     released = []
-    with PrecomputedWriter(
-        tmp_path / "v", (8, 8, 8), np.uint16, SPACING, Writing(downsample=halved, levels=1, chunk_shape=(8, 8, 8))
-    ) as writer:
+    with PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, small(levels=1)) as writer:
         writer.write(Box.of_shape((8, 8, 8)), noise((8, 8, 8)), lambda: released.append(1))
     assert released == [1]
 
@@ -329,13 +320,7 @@ def test_release_is_called_when_the_array_is_written(tmp_path):
 def test_refuses_boxes_that_are_not_blocks(tmp_path, box, shape, message):
     with (
         pytest.raises(ParameterError, match=message),
-        PrecomputedWriter(
-            tmp_path / "v",
-            (20, 16, 16),
-            np.uint16,
-            SPACING,
-            Writing(downsample=halved, levels=1, chunk_shape=(8, 8, 8)),
-        ) as writer,
+        PrecomputedWriter(tmp_path / "v", (20, 16, 16), np.uint16, SPACING, small(levels=1)) as writer,
     ):
         writer.write(box, np.ones(shape, np.uint16))
 
