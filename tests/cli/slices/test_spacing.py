@@ -67,6 +67,19 @@ def test_a_clean_series_as_text(tmp_path):
     assert "Headers" not in succeed("spacing", tmp_path, "--quiet")
 
 
+def test_on_a_terminal_headlines_warnings_and_advice_stand_out(tmp_path, monkeypatch):
+    write_series(tmp_path, [0, 2.5, 5, 10, 12.5, 15], series="a hole")
+    plain = fail(21, "spacing", tmp_path, "--quiet").splitlines()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = fail(21, "spacing", tmp_path, "--quiet").splitlines()
+    assert "\x1b" not in "".join(plain) and len(lines) == len(plain)
+    color = {text.strip(): line.split("m")[0] for line, text in zip(lines, plain, strict=True)}
+    assert color["a hole (series 1): MISSING"] == "\x1b[1;33"
+    warned = [shown for text, shown in color.items() if text.startswith(("warning", "InstanceNumber"))]
+    assert len(warned) == 2 and set(warned) == {"\x1b[33"}
+    assert [shown for text, shown in color.items() if text.startswith("do ")] == ["\x1b[1"]
+
+
 def test_each_series_has_its_verdict(tmp_path):
     for number in (1, 5):
         scenario(number, tmp_path / str(number))
