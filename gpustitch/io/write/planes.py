@@ -25,6 +25,7 @@ from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
 from gpustitch.io.write.in_flight import Handed, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import triple
+from gpustitch.io.write.slab_writer import slab_shape
 from gpustitch.model import ZYX, Box, Spacing
 
 PLANES = "planes"  # the format, and the folder in a pipeline's output
@@ -33,7 +34,6 @@ DEFAULT_COMPRESSION = 3
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _JP2_TYPES = ("uint8", "uint16")
 _LEAST_DIGITS = 5
-_SLAB_BYTES, _MOST_PLANES = 1 << 26, 64
 
 
 class PlanesWriter(Closing):
@@ -76,9 +76,7 @@ class PlanesWriter(Closing):
         self.spacing = spacing
         self._encode, suffix = _encoder(self.dtype, spacing, writing.codec, writing.compression)
         checked_writers(writing.n_writers)
-        plane_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
-        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, plane_bytes)))
-        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
+        self.block_shape = slab_shape(self.shape, self.dtype)
         digits = max(_LEAST_DIGITS, len(str(self.shape[0] - 1)))
         self._pattern = f"z%0{digits}d{suffix}"
         self._writing, self._journal = writing, writing.journal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.volumes.chunk_files import chunk_name
 from gpustitch.io.volumes.record import Files
 from gpustitch.io.volumes.shard_files import ShardNames
+from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.files.direct import DirectShards
 from gpustitch.io.write.format import PyramidFormat, VolumeOutput, Writing
 from gpustitch.io.write.pyramid_layout import level_shape, precomputed_info
@@ -38,17 +39,11 @@ class PrecomputedWriter(PyramidWriter):
     codecs: ClassVar = ("none", "gzip")
     writers: ClassVar = ("tensorstore", "direct")
 
-    def __init__(
-        self,
-        path: str | Path,
-        shape: Sequence[int],
-        dtype: npt.DTypeLike,
-        spacing: Spacing,
-        writing: Writing,
-    ) -> None:
-        self.origin_um = self._beside_um = writing.place_um
-        self._direct: DirectShards | None = None
-        super().__init__(path, shape, dtype, spacing, writing)
+    _direct: DirectShards | None = None
+
+    @property
+    def _beside_um(self) -> Origin | None:
+        return self._writing.place_um
 
     @classmethod
     def checked_files(
@@ -74,7 +69,7 @@ class PrecomputedWriter(PyramidWriter):
         return codec, shard_bytes
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
-        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self.origin_um)
+        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self._beside_um)
         if self.shard_bytes:
             encoding = "raw" if self.codec == "none" else self.codec
             for factor, scale in zip(self.factors, info["scales"], strict=True):

@@ -77,7 +77,6 @@ class PyramidWriter(Closing):
     written_types: ClassVar[tuple[str, ...]]
     codecs: ClassVar[tuple[str, ...]]
     writers: ClassVar[tuple[str, ...]] = ("tensorstore",)
-    _beside_um: Origin | None = None  # place of the first voxel that the description has no room for
 
     def __init__(
         self,
@@ -146,6 +145,11 @@ class PyramidWriter(Closing):
             seal=writing.flush,
         )
         self.go_on()
+
+    @property
+    def _beside_um(self) -> Origin | None:
+        """The place of the first voxel, for the sidecar of a format whose description has no room for it."""
+        return None
 
     @abstractmethod
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:

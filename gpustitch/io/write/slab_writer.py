@@ -21,11 +21,17 @@ from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.format import Writing
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
-from gpustitch.model import Box, Spacing
+from gpustitch.model import ZYX, Box, Spacing
 
-# Slabs of `blocks`: at most this many planes and this many bytes, but at least one plane.
+# Slabs have at most this many planes and this many bytes, but at least one plane.
 _MOST_PLANES = 64
 _SLAB_BYTES = 1 << 26
+
+
+def slab_shape(shape: ZYX, dtype: np.dtype[Any]) -> ZYX:
+    """Shape (z, y, x) of slabs of whole planes that are handed over together: neither many planes nor many bytes."""
+    n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, shape[1] * shape[2] * dtype.itemsize)))
+    return min(n_planes, shape[0]), shape[1], shape[2]
 
 
 class SlabWriter(Closing):
@@ -55,8 +61,7 @@ class SlabWriter(Closing):
         self.shape = triple(shape, "shape")
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.spacing = spacing
-        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))
-        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
+        self.block_shape = slab_shape(self.shape, self.dtype)
         self._writing = writing
         self._next = 0
         self._order = threading.Lock()
