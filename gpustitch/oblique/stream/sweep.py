@@ -219,6 +219,7 @@ class Sweep:
         return width + max(int(np.ptp(drift)) for drift in slabs)
 
     def _fuse_rows(self, start: int, out: Array, first_row: int) -> None:
+        """Fuse some rows of frames, from frame ``start`` on, into ``out`` (frame, row, plane); 0 where no tile is."""
         planes = self._band.start[0], self._band.stop[0]
         first_row += self._band.start[1]
         box = box_of(planes, (first_row, first_row + out.shape[1]), (start, start + len(out)), self._drift)

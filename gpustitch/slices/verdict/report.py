@@ -104,6 +104,7 @@ def common_path(stack: SliceStack) -> Path:
 
 
 def _spacing(stack: SliceStack) -> str:
+    """Spacings along z, y and x in a line, the first with its uncertainty."""
     z, y, x = stack.spacing_mm
     error = stack.uncertainty_mm[0]
     if z is None:
@@ -130,6 +131,7 @@ def _others(stack: SliceStack) -> Iterator[str]:
 
 
 def _said(stack: SliceStack, other: float | None) -> str:
+    """Another program's distance, and by how much it stretches the volume."""
     here = stack.spacing_mm[0]
     if other is None:
         return "refused"

@@ -369,6 +369,7 @@ def advice(found: Findings, codes: set[Code]) -> str:
 
 
 def _unknown_advice(found: Findings) -> str:
+    """What to do where nothing says how far apart slices are."""
     text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
     if found.log_mm is not None:
         text = (
