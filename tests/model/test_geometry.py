@@ -233,7 +233,7 @@ def test_the_extent_holds_the_last_column_at_any_step():
     assert scan.shape[2] > 100 + 2048
 
 
-def test_smallest_scan():
+def test_a_scan_of_one_pixel_is_one_voxel():
     scan = ObliqueScan(1, 1, 1, 1.0, 1.0, 30.0)
     assert scan.shape == (1, 1, 1)
     assert scan.coverage.mask(Box.of_shape((1, 1, 1))).all()

@@ -60,7 +60,9 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
         (("{}/v", "{}/v.zarr", "--memory", "4K"), 3, "--memory"),
     ],
 )
-def test_refusals(tmp_path: Path, arguments: tuple[object, ...], code: int, said: str) -> None:
+def test_what_cannot_be_converted_is_refused(
+    tmp_path: Path, arguments: tuple[object, ...], code: int, said: str
+) -> None:
     volume(tmp_path / "v")
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()

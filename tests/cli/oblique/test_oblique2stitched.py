@@ -43,7 +43,7 @@ def call(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["oblique2stitched", *map(str, arguments)])
 
 
-def test_all_options(tree: Path, tmp_path: Path) -> None:
+def test_every_option_reaches_the_volume(tree: Path, tmp_path: Path) -> None:
     alignment, output = tmp_path / "a.json", tmp_path / "o"
     found = {"[0.0, 0.0, 0.0]": [0, 0, 0], "[0.0, 42.0, 0.0]": [1.3, 42.5, 0]}
     alignment.write_text(json.dumps({"voxel_size": 1.82, "x_step_size": 1.28, "alignments": found}))
@@ -65,7 +65,7 @@ def test_all_options(tree: Path, tmp_path: Path) -> None:
     assert scales[0]["chunk_sizes"] == [[32, 16, 8]]
 
 
-def test_defaults(tree: Path, tmp_path: Path) -> None:
+def test_tiles_are_stitched_without_any_option(tree: Path, tmp_path: Path) -> None:
     result = call("--input", tree, "--output", tmp_path / "o")
     assert result.exit_code == 0, result.output
     assert "2 tiles to" in result.output
@@ -94,7 +94,9 @@ def test_an_estimate_from_nothing_is_refused(tree: Path, tmp_path: Path) -> None
         (["--input", "nowhere"], 4, "nowhere"),
     ],
 )
-def test_bad_input(tree: Path, tmp_path: Path, options: list[str], code: int, text: str) -> None:
+def test_bad_input_is_named_and_nothing_is_written(
+    tree: Path, tmp_path: Path, options: list[str], code: int, text: str
+) -> None:
     result = call("--input", tree, "--output", tmp_path / "o", *options)
     assert result.exit_code == code, result.output
     assert text in result.output

@@ -122,7 +122,7 @@ def test_a_size_that_nothing_measures_is_refused(volumes: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_no_volumes(tmp_path: Path) -> None:
+def test_a_folder_without_volumes_is_an_input_that_is_missing(tmp_path: Path) -> None:
     assert call("--input", tmp_path / "nothing", "--output", tmp_path / "a.json").exit_code == 4
     assert call("--input", tmp_path, "--output", tmp_path / "a.json").exit_code == 4
 

@@ -51,7 +51,7 @@ def test_thickness_and_a_given_spacing(tmp_path):
     assert judged(tmp_path, "--spacing-z", 1.25)[1][0]["spacing_mm"][0] == 1.25
 
 
-def test_real_series():
+def test_series_of_real_scanners_are_judged_as_they_are():
     code, (head,) = judged(REAL / "98892001/CT5N")
     assert (code, head["class"], head["spacing_mm"][0], head["n_output"]) == (0, "UNIFORM", 2.5, 5)
     code, (hole,) = judged(REAL / "77654033/CT2")
@@ -122,7 +122,7 @@ def test_advice_calls_options_as_they_are_typed(tmp_path):
     assert "(--fill-gaps: interpolated)" in " ".join(fail(21, "spacing", tmp_path / "3").split())
 
 
-def test_refusals(tmp_path):
+def test_what_holds_no_slices_is_refused(tmp_path):
     assert "no file or folder" in fail(4, "spacing", tmp_path / "nowhere")
     (tmp_path / "a.txt").write_text("nothing")
     assert "no slices" in fail(4, "spacing", tmp_path)

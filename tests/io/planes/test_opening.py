@@ -24,7 +24,7 @@ from gpustitch.io.write.pyramid_layout import precomputed_info
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
-from tests.io.volumes.test_blockfs import write_blockfs
+from tests.io.volumes.test_planes_of_blockfs_have_the_voxel_size_of_an_info_beside_them import write_blockfs
 
 SPACING = Spacing(3.0, 0.5, 0.25)
 SHAPE = (12, 21, 33)
@@ -115,7 +115,7 @@ def test_every_kind_of_source_as_a_volume(tmp_path, kind):
     assert not seen.read(Box((20, 0, 0), (22, 3, 3))).any()
 
 
-def test_blockfs(tmp_path):
+def test_planes_of_blockfs_have_the_voxel_size_of_an_info_beside_them(tmp_path):
     volume = noise()
     write_blockfs(tmp_path / "1_1_1", volume)
     assert open_planes(tmp_path).spacing is None
@@ -213,7 +213,7 @@ def test_one_file_is_one_plane(tmp_path, suffix):
     assert open_planes(folder / f"s_0{suffix}").shape == (1, 21, 33)
 
 
-def test_png_files(tmp_path):
+def test_png_files_are_planes_unless_they_have_colours(tmp_path):
     folder = files(tmp_path / "files", noise(dtype=np.uint8), ".png")
     assert open_planes(folder).dtype == np.uint8
     write_png(folder / "s_5.png", np.zeros((21, 33, 3), np.uint8), overwrite=True)
@@ -230,7 +230,7 @@ def test_png_files(tmp_path):
         open_planes(folder)
 
 
-def test_refusals(tmp_path):
+def test_what_holds_no_planes_is_refused(tmp_path):
     with pytest.raises(InputMissingError, match="no file or folder"):
         open_planes(tmp_path / "nothing")
     with pytest.raises(InputMissingError, match="holds no planes"):
@@ -250,7 +250,7 @@ def test_refusals(tmp_path):
 
 
 @pytest.mark.parametrize("array", [np.zeros((3, 4)), np.zeros((0, 3, 4)), np.zeros((3, 4, 5), bool)])
-def test_refuses_arrays(tmp_path, array):
+def test_arrays_that_are_no_planes_are_refused(tmp_path, array):
     with pytest.raises(DamagedInputError, match="expected"):
         ArrayPlanes(array)
     np.save(tmp_path / "v.npy", array)
@@ -261,7 +261,7 @@ def test_refuses_arrays(tmp_path, array):
         open_planes(tmp_path / "v.npy")
 
 
-def test_units():
+def test_units_are_known_by_all_their_names():
     assert um_per("NANOMETERS") == um_per("nanometre") == um_per(" nm ") == 1e-3
     assert um_per("µm") == um_per("μm") == um_per("Micrometer") == 1.0
     assert um_per("parsec") is None and um_per(None) is None and um_per(3) is None

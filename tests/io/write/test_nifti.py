@@ -69,7 +69,7 @@ def test_voxels_are_read_back(tmp_path, name, dtype, n_planes):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 30, 5), (33, 1, 1), (9, 7, 1), (2, 700, 901)])
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
-def test_odd_sizes(tmp_path, shape, name):
+def test_volumes_of_odd_sizes_are_read_back(tmp_path, shape, name):
     volume = noise(shape, "int16")
     path = write(tmp_path / name, volume, affine_lps_mm=affine(oblique()))
     image = SimpleITK.ReadImage(str(path))
@@ -179,7 +179,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, name, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_parameters(tmp_path, monkeypatch):
+def test_bad_parameters_are_refused(tmp_path, monkeypatch):
     volume = noise((4, 5, 6))
     for options, text in (
         ({"compression": 11}, "from 0"),
@@ -210,5 +210,5 @@ def test_bad_parameters(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_names():
+def test_names_tell_the_format_in_either_case():
     assert format_of("a/b.nii") == format_of("b.NII.gz") == "nifti" != format_of("b.gz")

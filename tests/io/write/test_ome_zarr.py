@@ -78,7 +78,7 @@ def test_every_level_is_read_back(tmp_path, shape, style):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32", "float64"])
-def test_every_type(tmp_path, dtype, style):
+def test_voxels_of_every_type_are_read_back(tmp_path, dtype, style):
     volume = noise((10, 21, 9), np.dtype(dtype))
     write(tmp_path / "v", volume, **STYLES[style])
     ours = OmeZarrVolume(tmp_path / "v", 1)
@@ -279,6 +279,6 @@ def test_refuses_options_out_of_range(tmp_path, options, message):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.bool_, np.complex64])
-def test_refuses_types(tmp_path, dtype):
+def test_types_that_it_does_not_hold_are_refused(tmp_path, dtype):
     with pytest.raises(ParameterError, match="`dtype` of a volume is one of"):
         write(tmp_path / "v", noise((8, 8, 8), dtype))

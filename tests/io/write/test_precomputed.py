@@ -147,7 +147,7 @@ def test_an_empty_volume_has_no_chunks(tmp_path):
     assert not read(tmp_path / "v", 2).any()
 
 
-def test_reference_pyramid(tmp_path):
+def test_the_pyramid_is_that_of_the_reference(tmp_path):
     data = np.load(DATA / "pyramid_70x133x129.npz")
     theirs = json.loads(str(data["params"]))["info"]
     with PrecomputedWriter(
@@ -363,7 +363,7 @@ def test_flushes_every_file(tmp_path, monkeypatch, synced):
     assert len(flushed) == 2 + 1 + 1 + 2 + 1  # files, the folders that hold them, and the folder of the volume
 
 
-def test_reader_refuses(tmp_path):
+def test_folders_that_are_no_volume_are_refused(tmp_path):
     with pytest.raises(InputMissingError, match="no file"):
         PrecomputedVolume(tmp_path)
     (tmp_path / "info").write_bytes(b"\xff" * 4000)

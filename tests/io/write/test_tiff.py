@@ -56,7 +56,7 @@ def test_planes_are_read_back(tmp_path, dtype, compression, n_planes):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 30, 5), (33, 1, 1), (9, 7, 1), (9, 7, 3), (2, 700, 901)])
 @pytest.mark.parametrize("name", ["v.tif", "v.ome.tif"])
 @pytest.mark.parametrize("compression", [0, 3])
-def test_odd_sizes(tmp_path, shape, compression, name):
+def test_volumes_of_odd_sizes_are_read_back(tmp_path, shape, compression, name):
     volume = noise(shape)
     path = write(tmp_path / name, volume, compression=compression)
     with tifffile.TiffFile(path) as tiff:
@@ -164,7 +164,7 @@ def test_refuses_arrays_that_do_not_fit(tmp_path):
         ("v.tif", "uint8", {"n_writers": 0}, "writers"),
     ],
 )
-def test_refuses_options(tmp_path, name, dtype, options, message):
+def test_options_out_of_range_are_refused(tmp_path, name, dtype, options, message):
     with pytest.raises(ParameterError, match=message):
         TiffVolumeWriter(tmp_path / name, (5, 4, 3), dtype, SPACING, Writing(**options))
     assert not list(tmp_path.iterdir())

@@ -213,7 +213,7 @@ def test_array_volume_is_zero_outside():
         ArrayVolume(array, Spacing(1, 1, 1), ObliqueScan(4, 3, 2, 1.8, 1.0).coverage)
 
 
-def test_open_volume(tmp_path):
+def test_a_written_volume_is_opened_as_a_tile(tmp_path):
     voxels = np.random.default_rng(2).integers(0, 65536, (9, 8, 7), np.uint16)
     with PrecomputedWriter(
         tmp_path / "v", voxels.shape, voxels.dtype, Spacing(1, 2, 3), Writing(levels=1, flush=False)

@@ -210,7 +210,7 @@ def test_a_missing_tile_is_named_and_left_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_y_intensity(tmp_path: Path, given: bool) -> None:
+def test_tiles_that_are_darker_at_one_end_are_evened_out(tmp_path: Path, given: bool) -> None:
     root = tmp_path / "tiles"
     scan = dataclasses.replace(SCAN, n_frames=80)
     dim = 1 - 0.3 * np.arange(scan.n_rows)[None, :, None] / (scan.n_rows - 1)
