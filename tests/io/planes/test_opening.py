@@ -24,7 +24,7 @@ from gpustitch.io.write.pyramid_layout import precomputed_info
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
-from tests.io.volumes.test_planes_of_blockfs_have_the_voxel_size_of_an_info_beside_them import write_blockfs
+from tests.io.volumes.test_blockfs import write_blockfs
 
 SPACING = Spacing(3.0, 0.5, 0.25)
 SHAPE = (12, 21, 33)
