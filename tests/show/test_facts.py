@@ -123,3 +123,16 @@ def test_an_image_of_several_channels_is_told_by_each(tmp_path):
     assert all(one["shape"] == [5, 6, 7] and one["missing_files"] == 0 for one in found["volumes"])
     lines = list(described(InfoOptions((joined,))))
     assert "2 volumes" in lines[0] and sum("volume of 5 x 6 x 7" in line for line in lines) == 2
+
+
+def test_an_output_of_the_pipeline_has_its_volume_and_those_beside_it(tmp_path):
+    voxels = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    for name in ("volume", "volume.zarr"):
+        gs.write(tmp_path / name, voxels, spacing_um=(3.0, 2.0, 1.5))
+    (found,) = of(tmp_path)
+    assert found["kind"] == "pipeline output" and found["volume"]["path"] == str(tmp_path / "volume")
+    assert list(found["volumes_beside"]) == ["volume.zarr"]
+    shapes = [one["shape"] for one in (found["volume"], *found["volumes_beside"].values())]
+    assert shapes == [[5, 6, 7]] * 2
+    told = [line.split(":")[0] for line in described(InfoOptions((tmp_path,))) if " volume of " in line]
+    assert sorted(told) == [str(tmp_path / "volume"), str(tmp_path / "volume.zarr")]
