@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import threading
 
 import nibabel
 import numpy as np
@@ -23,7 +22,6 @@ from gpustitch.io.write.format import Writing
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.regrid.plan import ZGrid, deformation, plan_z, sorted_series
-from gpustitch.regrid.shared_reads import SharedReads
 from gpustitch.regrid.zresample import deformed_planes, planes_between
 from gpustitch.running.progress import Silent
 from gpustitch.sections.grid.file import ZGrids, read_z_grids, write_z_grids
@@ -316,22 +314,3 @@ def test_bad_grids(tmp_path):
         read_z_grids(path)
     with pytest.raises(InputMissingError):
         read_z_grids(tmp_path / "none.npz")
-
-
-def test_reads_are_shared_and_held_as_long_as_needed():
-    reads, lock = [], threading.Lock()
-
-    def read(key):
-        with lock:
-            reads.append(key)
-        return np.full((2, 3), key)
-
-    shared = SharedReads(read, {1: 2, 2: 1})
-    first, n_first = shared.take([1])
-    both, n_both = shared.take([1, 2])
-    assert (n_first, n_both) == (2, 2) and reads == [1, 2]
-    assert both[1] is first[1]
-    shared.give_back([1, 2])
-    shared.give_back([1])
-    shared.take([1])
-    assert reads == [1, 2, 1]
