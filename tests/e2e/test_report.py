@@ -105,7 +105,7 @@ def test_a_dead_tile_fails(tmp_path: Path, kind: str) -> None:
     assert wrong(tmp_path / "out").keys() <= {"tiles with signal", "links", "coverage", "seams"}
 
 
-def test_saturated_frames_are_warned_of(tmp_path: Path) -> None:
+def test_saturation_warns(tmp_path: Path) -> None:
     truth = made(tmp_path, seed=45, grid=(1, 1, 1))
     sabotage.saturated(truth, 0, percent=3.0)
     succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
