@@ -22,13 +22,13 @@ import numpy as np
 from bench.common import best_seconds, memcpy_bytes_per_s, report
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
 from gpustitch.oblique.fuse import stage as stitch
 from gpustitch.oblique.fuse.fuse import fuse_block, plan_block
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
 from gpustitch.oblique.fuse.stage import plan_tree
-from gpustitch.ops.pyramid import downsample
 
 REFERENCE_NS = {1: 42.0, 5: 61.0}
 
@@ -69,7 +69,7 @@ def write_tree(root: Path, scan: ObliqueScan) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             sidecar = {"scan": dataclasses.asdict(scan)}
             with PrecomputedWriter(
-                path, scan.shape, np.uint16, scan.spacing, downsample=downsample, levels=1, sidecar=sidecar
+                path, scan.shape, np.uint16, scan.spacing, Writing(levels=1, sidecar=sidecar)
             ) as writer:
                 for z in range(0, scan.n_columns, 64):
                     planes = np.zeros((64, scan.n_rows, scan.shape[2]), np.uint16)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.common import best_seconds, disk_write_bytes_per_s, memcpy_bytes_per_s, report
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
@@ -28,9 +29,8 @@ def reshaped_mean(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def written(volume: npt.NDArray[Any], levels: int, path: Path, writer: str = "tensorstore") -> None:
     """Write the volume by boxes of two whole files, as large runs do."""
     with PrecomputedWriter(
-        path, volume.shape, volume.dtype, Spacing(1, 1, 1), downsample=downsample, levels=levels, overwrite=True,
-        writer=writer,
-    ) as output:  # fmt: skip
+        path, volume.shape, volume.dtype, Spacing(1, 1, 1), Writing(levels=levels, overwrite=True, writer=writer)
+    ) as output:
         for box in Box.of_shape(volume.shape).blocks((256, 256, 512)):
             output.write(box, volume[box.slices()])
 

@@ -1,3 +1,4 @@
+// The guarded notch down the columns of its grid: running medians, and low and high passes of all levels.
 #include "common.cuh"
 
 constexpr int WARP = 32, THREADS = 128, RUN = 32, DOWN = THREADS / WARP * RUN;

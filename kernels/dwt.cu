@@ -1,3 +1,4 @@
+// The wavelet transform of frames, level by level: low pass and horizontal detail, and back.
 #include "dwt.cuh"
 
 // Analysis. A block of 256 threads makes 32 x 32 coefficients of both subbands. The block reads 32 rows of its window

@@ -1,3 +1,4 @@
+// Frames less dark, times the gain of a flat; and how many pixels that puts at the end of their type.
 #include "common.cuh"
 
 constexpr int THREADS = 256, PER_THREAD = 4, AT_ONCE = 8;

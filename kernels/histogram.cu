@@ -1,3 +1,4 @@
+// Histograms of each pixel over many frames, and percentiles of them: what the flat field is fitted to.
 #include "common.cuh"
 
 // T is the type of a body's input, frames or histograms; COUNT is the type of its output.

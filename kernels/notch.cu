@@ -1,3 +1,4 @@
+// The notch along the rows of wavelet details: as a convolution, or as a product with few waves.
 #include "common.cuh"
 
 // One block of 128 threads convolves one row of the detail in place, 1152 samples at a time. Shared memory holds these

@@ -1,3 +1,4 @@
+// Otsu's threshold of each frame, from how often each value occurs.
 #include "common.cuh"
 
 // A block of 256 threads counts its share of a frame's pixels. Values below 8192, nearly all of a camera's dark frames,

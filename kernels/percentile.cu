@@ -1,3 +1,4 @@
+// Light-sheet destriping: percentiles of windows, and frames less what these say of light and stripes.
 #include "common.cuh"
 #include "key.cuh"
 

@@ -1,3 +1,4 @@
+// The low pass of the guarded notch along the rows of its grid, in which outliers weigh less.
 #include "common.cuh"
 
 // A block of 64 threads takes one row. The terms of the sums lie in shared memory, and all lanes read the same one; the

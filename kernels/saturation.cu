@@ -1,3 +1,4 @@
+// Where frames are saturated, and the ends of the range put back after destriping.
 #include "common.cuh"
 
 // T is the type of frames, S that of full scales.

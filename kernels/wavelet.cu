@@ -1,3 +1,4 @@
+// The last step of wavelet destriping: stripes taken off the counts, in one band or in two that are blended.
 #include "dwt.cuh"
 
 // A block of 256 threads restores 32 x 64 pixels; dwt.cuh gives each thread the stripes to remove from its eight

@@ -1,3 +1,4 @@
+// The guarded notch between frames and its grid of windows: means of dark pixels, and gains put back on frames.
 #include "common.cuh"
 
 // T is the type of images, O that of their counts.

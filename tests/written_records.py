@@ -35,8 +35,8 @@ from gpustitch.sections.render import stage as render
 from gpustitch.sections.render.stage import RenderOptions
 from gpustitch.sections.similarity import stage as similarity
 from gpustitch.sections.similarity.options import SimilarityOptions
-from gpustitch.show.describe import InfoOptions
 from gpustitch.show.facts import facts
+from gpustitch.show.held import InfoOptions
 from gpustitch.slices.verdict.report import verdict_dict
 from gpustitch.slices.volume import stage as slices
 from gpustitch.slices.volume.stage import ResampleOptions

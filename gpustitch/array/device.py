@@ -110,24 +110,33 @@ def choose_device(spec: str | Device = "auto", memory_bytes: int | None = None) 
     """
     if isinstance(spec, Device):
         return spec
-    if "," in spec:
-        raise ParameterError(f"`device` {spec}: one device computes here; give one of them")
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", spec)
-    if match is None or (match[2] and match[1] != "cuda"):
-        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
+    kind, index = _kind_and_index(spec)
     if memory_bytes is not None and memory_bytes < 1:
         raise ParameterError(f"`device_memory_bytes` must be at least one byte, not {memory_bytes}")
-    if match[1] == "cpu":
+    if kind == "cpu":
         return CPU
     devices, reason = _usable_devices()
-    index = int(match[2] or 0)
     if index < len(devices):
-        found = devices[index]
-        most = _limit_memory(index, memory_bytes) or found.memory_bytes
-        return Device(index, f"cuda:{index}: {found.name}", min(most, found.memory_bytes))
-    if match[1] == "auto":
+        return _limited(devices[index], memory_bytes)
+    if kind == "auto":
         return Device(None, f"cpu: {reason}")
     raise DeviceError(f"`device` {spec} cannot be used: " + (reason or f"there are {len(devices)} CUDA devices"))
+
+
+def _kind_and_index(spec: str) -> tuple[str, int]:
+    """``auto``, ``cpu`` or ``cuda``, and the number of the CUDA device; ParameterError for another name."""
+    if "," in spec:
+        raise ParameterError(f"`device` {spec}: one device computes here; give one of them")
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+)", spec)
+    if match is None:
+        raise ParameterError(f"`device` is auto, cpu, cuda or cuda:N, not {spec!r}")
+    return match[1] or "cuda", int(match[2] or 0)
+
+
+def _limited(found: CudaDevice, memory_bytes: int | None) -> Device:
+    """A CUDA device of which no more than ``memory_bytes`` are taken; None for all."""
+    most = _limit_memory(found.index, memory_bytes) or found.memory_bytes
+    return Device(found.index, f"cuda:{found.index}: {found.name}", min(most, found.memory_bytes))
 
 
 def choose_devices(spec: str | Device = "auto", memory_bytes: int | None = None) -> Device:

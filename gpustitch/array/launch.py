@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,22 +101,33 @@ def launch(source: Source, name: str, grid: LaunchGrid, arguments: Mapping[str, 
     n_blocks = grid.n_blocks(out.shape)
     if n_blocks > _MOST_BLOCKS:
         raise DeviceError(f"{name} cannot write an array of shape {out.shape} in one launch; work on smaller blocks")
+    with _told(f"{name} ({said(source)})"), out.device:
+        packed = {argument: _packed(value) for argument, value in arguments.items()}
+        with _compiling:
+            body = _compiled(source, name, tuple(types.items()), out.device.id)
+        body((n_blocks,), grid.threads, _flat_arguments(packed.values()))
+        for written in _written(source, name):
+            if packed[written] is not arguments[written]:
+                arguments[written][...] = packed[written]
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What CuPy and CUDA raise about a body, as a DeviceError that names it."""
     cupy = importlib.import_module("cupy")
     try:
-        with out.device:
-            packed = {argument: _packed(value) for argument, value in arguments.items()}
-            with _compiling:
-                body = _compiled(source, name, tuple(types.items()), out.device.id)
-            body((n_blocks,), grid.threads, _flat_arguments(packed.values(), cupy))
-            for written in (p.name for p in entry_points(source)[name] if p.pointers == 1 and not p.is_const):
-                if packed[written] is not arguments[written]:
-                    arguments[written][...] = packed[written]
+        yield
     except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
-        raise DeviceError(f"{name} ({said(source)}) failed: {error}") from error
+        raise DeviceError(f"{what} failed: {error}") from error
     except RuntimeError as error:
         if not (text := said_by_cuda(error)):
             raise
-        raise DeviceError(f"{name} ({said(source)}) failed: {text}") from error
+        raise DeviceError(f"{what} failed: {text}") from error
+
+
+def _written(source: Source, name: str) -> list[str]:
+    """The arrays that a body writes into: its pointers that are not to constants."""
+    return [p.name for p in entry_points(source)[name] if p.pointers == 1 and not p.is_const]
 
 
 def launched_text(source: Source, types: Mapping[str, str]) -> str:
@@ -167,6 +179,7 @@ def _check(
 
 
 def _expected(argument: str, dtype: str, rank: int) -> list[Parameter]:
+    """What a body declares for an argument; ``rank`` is the number of axes, -1 for a list of arrays."""
     if dtype in (INTEGER, FLOATING):
         return [Parameter(argument, dtype, 0)]
     c_type = C_TYPES.get(dtype, dtype)
@@ -202,6 +215,7 @@ def _rank(value: Any) -> int:
 
 
 def _packed(value: Any) -> Any:
+    """The argument with C-contiguous arrays: itself, or a copy."""
     if _is_list(value):
         return [_packed(array) for array in value]
     if not hasattr(value, "__cuda_array_interface__") or value.flags.c_contiguous:
@@ -209,21 +223,25 @@ def _packed(value: Any) -> Any:
     return importlib.import_module("cupy").ascontiguousarray(value)
 
 
-def _flat_arguments(values: Any, cupy: Any) -> tuple[Any, ...]:
-    flat: list[Any] = []
-    for value in values:
-        if _is_list(value):
-            # Pointers and shapes in one transfer.
-            shapes = [n for array in value for n in array.shape]
-            table = cupy.asarray(np.array([*(array.data.ptr for array in value), *shapes], np.uint64))
-            flat.append(table[: len(value)])
-            flat.append(table[len(value) :].view(np.int64).reshape(len(value), -1))
-            flat.append(np.int64(len(value)))
-        elif hasattr(value, "__cuda_array_interface__"):
-            flat.append(value)
-            flat.extend(np.int64(n) for n in value.shape)
-        elif isinstance(value, bool | int | np.integer | np.bool_):
-            flat.append(np.int64(value))
-        else:
-            flat.append(np.float64(value))
-    return tuple(flat)
+def _flat_arguments(values: Iterable[Any]) -> tuple[Any, ...]:
+    """What the body is called with, in the order of its declaration."""
+    return tuple(flat for value in values for flat in _flat(value))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """What the body takes for one argument: :func:`launch` says how."""
+    if _is_list(value):
+        # Pointers and shapes in one transfer.
+        shapes = [n for array in value for n in array.shape]
+        words = np.array([*(array.data.ptr for array in value), *shapes], np.uint64)
+        table = importlib.import_module("cupy").asarray(words)
+        yield table[: len(value)]
+        yield table[len(value) :].view(np.int64).reshape(len(value), -1)
+        yield np.int64(len(value))
+    elif hasattr(value, "__cuda_array_interface__"):
+        yield value
+        yield from map(np.int64, value.shape)
+    elif isinstance(value, bool | int | np.integer | np.bool_):
+        yield np.int64(value)
+    else:
+        yield np.float64(value)

@@ -38,6 +38,7 @@ _turns: dict[int, threading.Semaphore] = {}
 # Streams belong to turns, not to threads: CuPy keeps freed memory for the stream that allocated it.
 # Threads outnumber turns and end, so memory freed on a thread's own stream would be lost to the others.
 _idle_streams: dict[int, list[Any]] = {}
+# By the array's id and its device: the array, as long as it lives, and its copy.
 _residents: dict[tuple[int, int], tuple[weakref.ref[npt.NDArray[Any]], Array]] = {}
 _upload = threading.Lock()
 
@@ -232,22 +233,23 @@ def resident(host: npt.NDArray[Any], like: Array) -> Array:
     if library_of(like) == "numpy":
         return host
     owner: Any = like
-    key = (id(host), int(owner.device.id))
-    with _upload:
+    with owner.device as device, _upload:
+        key = (id(host), int(device.id))
         known = _residents.get(key)
-        if known is not None and known[0]() is host:
-            return known[1]
-        cupy = importlib.import_module("cupy")
-        # Before the wait: of originals that go later, streams may still read the copies.
-        gone = [k for k, (original, _) in _residents.items() if original() is None and k[1] == key[1]]
-        with owner.device as device:
-            moved: Array = cupy.asarray(host)
-            # Threads with other streams use this copy too, and may still read copies whose originals are gone.
-            device.synchronize()
-        for k in gone:
-            del _residents[k]
-        _residents[key] = (weakref.ref(host), moved)
-        return moved
+        if known is None or known[0]() is not host:  # the id of an array that is gone may be another's
+            known = _residents[key] = (weakref.ref(host), _upload_of(host, device))
+        return known[1]
+
+
+def _upload_of(host: npt.NDArray[Any], device: Any) -> Array:
+    """A copy on the device, complete for the streams of all threads; copies of arrays that are gone make room."""
+    # Listed before the wait: of originals that go later, streams may still read the copies.
+    gone = [key for key, (original, _) in _residents.items() if key[1] == device.id and original() is None]
+    copy: Array = importlib.import_module("cupy").asarray(host)
+    device.synchronize()  # for this copy, and for threads that still read one of those
+    for key in gone:
+        del _residents[key]
+    return copy
 
 
 def _held() -> dict[int, Any]:

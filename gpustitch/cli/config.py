@@ -68,13 +68,17 @@ def sections(context: typer.Context, names: Sequence[str] | None) -> dict[str, t
             flags = parameter.opts if value is not False else parameter.secondary_opts
             if not flags or parameter.param_type_name == "argument":
                 raise ParameterError(f"{path}: [{name}] cannot state {parameter.name}", parameter=str(parameter.name))
-            if isinstance(value, bool):
-                words.append(flags[0])
-            for one in () if isinstance(value, bool) else value if isinstance(value, list) else [value]:
-                words += [flags[0], one]
+            words += _words_of(flags[0], value)
         needed = ["-" for parameter in context.command.params if parameter.required]
         found[name] = context.command.make_context(context.info_name, [*words, "--", *needed], parent=context.parent)
     return found  # type: ignore[return-value]
+
+
+def _words_of(flag: str, value: Any) -> list[str]:
+    """The words of a command line for a switch, or for an option with one value or several."""
+    if isinstance(value, bool):
+        return [flag]
+    return [word for one in (value if isinstance(value, list) else [value]) for word in (flag, one)]
 
 
 def _taken(path: Path, stated: Mapping[str, Any], context: typer.Context) -> Iterator[tuple[Any, Any]]:

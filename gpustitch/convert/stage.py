@@ -350,6 +350,7 @@ def _read(plan: ConvertPlan, output: VolumeOutput, box: Box) -> list[tuple[Box, 
 
 
 def _opened(plan: ConvertPlan, path: Path, journal: Journal | None, sidecar: dict[str, Any]) -> VolumeOutput:
+    """The output of a conversion, which keeps the source's place and channel."""
     options, source = plan.options, plan.source
     writing = replace(
         writing_of(options, signed_too(hosted(downsample, plan.workers.device)), plan.file_bytes, sidecar),

@@ -17,6 +17,7 @@ from gpustitch.demo.series.simulate import SimulatedSeries, SimulationOptions, s
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, check_free_space, check_output
 from gpustitch.io.provenance import write_json
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.running.progress import SILENT, Progress
@@ -178,7 +179,7 @@ def _make(plan: SectionDemoPlan, progress: Progress) -> None:
     series, options = plan.series, plan.options
     with atomic_directory(options.folder / SERIES, overwrite=options.overwrite) as folder:
         progress.start("Making the series", len(series), "sections")
-        with TiffVolumeWriter(folder / SECTIONS, series.shape, series.dtype, SPACING) as stack:
+        with TiffVolumeWriter(folder / SECTIONS, series.shape, series.dtype, SPACING, Writing()) as stack:
             for i, planes in enumerate(series.chunks(1)):
                 stack.write(Box((i, 0, 0), (i + 1, *series.shape[1:])), planes)
                 progress.advance()

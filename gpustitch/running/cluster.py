@@ -78,20 +78,25 @@ def joined(spec: str) -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         if kind == "local":
             options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": None}
-            there = stack.enter_context(distributed.LocalCluster(**options, processes=True))
-            client = stack.enter_context(distributed.Client(there))
+            started = stack.enter_context(distributed.LocalCluster(**options, processes=True))
+            client = stack.enter_context(distributed.Client(started))
         elif kind == "slurm":
             client = stack.enter_context(distributed.Client(stack.enter_context(_of_slurm(n))))
         else:
-            is_file = spec.endswith(".json")
-            if is_file and not Path(spec).is_file():
-                raise ResourceError(f"`cluster` {spec} cannot be reached: there is no such file of a scheduler")
-            named = {"scheduler_file": spec} if is_file else {"address": spec}
-            try:
-                client = stack.enter_context(distributed.Client(**named, timeout=_WAIT_S))
-            except (OSError, TimeoutError, ValueError) as error:
-                raise ResourceError(f"`cluster` {spec} cannot be reached: {error}") from error
+            client = stack.enter_context(_running(spec))
         yield Cluster(client, _n_workers(client, n or 1, spec))
+
+
+def _running(spec: str) -> Any:
+    """A client of a scheduler that somebody has started: its address, or its file (``*.json``)."""
+    is_file = spec.endswith(".json")
+    if is_file and not Path(spec).is_file():
+        raise ResourceError(f"`cluster` {spec} cannot be reached: there is no such file of a scheduler")
+    named = {"scheduler_file": spec} if is_file else {"address": spec}
+    try:
+        return _needed("distributed").Client(**named, timeout=_WAIT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ResourceError(f"`cluster` {spec} cannot be reached: {error}") from error
 
 
 def _of_slurm(n: int) -> Any:

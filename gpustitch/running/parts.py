@@ -155,6 +155,7 @@ class Parts:
         return Part.between(WHOLE, self._first, self._meter(), self._most)
 
     def _save(self, outcome: str, *, ended: bool = False, error: BaseException | None = None) -> None:
+        """Write `run.json` as it is now: the parts that are finished, and the one that has begun."""
         self._saved_s = time.monotonic()
         parts = list(self._parts)
         if self._begun is not None:

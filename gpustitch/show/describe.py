@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from gpustitch.array import Device, choose_device, cpu_count, cuda_devices
-from gpustitch.array.sources import own_folder
-from gpustitch.array.transfer import hosted
-from gpustitch.errors import DamagedInputError, DeviceError, GpustitchError, InputMissingError, ParameterError
-from gpustitch.io.found import found_places, one_place
-from gpustitch.io.frames.formats import raw_suffixes
-from gpustitch.io.frames.opening import details, open_frames, stacks_at
-from gpustitch.io.planes.format import PlaneFormat
-from gpustitch.io.planes.opening import open_planes, plane_sources
-from gpustitch.io.stacks.choice import Chosen, StackChoice, stack_lines
-from gpustitch.io.volumes.format import StoredVolume
-from gpustitch.io.volumes.opening import choices_at, open_volume, volumes_at
+from gpustitch.array import choose_device
+from gpustitch.errors import DamagedInputError, GpustitchError
+from gpustitch.io.found import one_place
+from gpustitch.io.volumes.opening import choices_at, volumes_at
 from gpustitch.io.write.planes import PLANES
 from gpustitch.model import Mosaic, TilePath
-from gpustitch.model.options import documented, option
 from gpustitch.model.runs import ranges_text
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.oblique.mosaic.folders import raw_places
 from gpustitch.oblique.pipeline.options import ALIGNMENT
-from gpustitch.ops.pyramid import downsample
-from gpustitch.running import options as shared
+from gpustitch.show.held import (
+    HeldStack,
+    HeldStacks,
+    HeldVolume,
+    InfoOptions,
+    grid_of,
+    places_of,
+    planes_of,
+    record_at,
+    stacks_of,
+    volume_of,
+)
 from gpustitch.show.kinds import (
     Frames,
     Output,
@@ -43,33 +37,7 @@ from gpustitch.show.kinds import (
     Volumes,
     kind_at,
 )
-from gpustitch.version import VERSION
-
-# What a record is of, by the first of these names in it.
-_RECORDS = {
-    "cut_off_pixels": "destriped images", "largest_move_sections": "positions of sections",
-    "first_plane_at_section": "a volume of sections", "verdict": "a volume of slices", "scan": "an oblique tile",
-    "tiles": "stitched tiles", "absent_planes": "similarities of sections", "runs": "how runs went",
-}  # fmt: skip
-_FILES = {"illumination": "truth of a phantom", "figures": "figures of a demo"}
-PLANE_SUFFIXES = raw_suffixes(one=False)
-_PACKAGES = (
-    "numpy", "scipy", "PyWavelets", "scikit-image", "tensorstore", "zarr", "tifffile", "dcimg", "imagecodecs", "typer",
-)  # fmt: skip
-# Stage positions that differ by less than a quarter of this belong to one column or row of tiles.
-SAME_PLACE_UM = (20.0, 20.0, 20.0)
-_OPTIONAL = ("cupy-cuda12x", "cupy-cuda13x", "cucim-cu12", "cucim-cu13", "neuroglancer", "matplotlib")
-
-
-@documented
-@dataclass(frozen=True)
-class InfoOptions:
-    """What to describe: paths, or this machine if there are none."""
-
-    paths: tuple[Path, ...] = option(
-        (), help="Channels, DCIMG files, volumes, alignments.", is_argument=True, metavar="PATHS..."
-    )
-    device: str | Device = shared.device()
+from gpustitch.show.machine import describe_machine
 
 
 def described(options: InfoOptions) -> Iterator[str]:
@@ -77,63 +45,9 @@ def described(options: InfoOptions) -> Iterator[str]:
     if not options.paths:
         yield from describe_machine(choose_device(options.device))
     for path in options.paths:
-        places = found_places(path)
-        # Files of one plane each are a stack, which the glob names as a whole.
-        whole = not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places)
-        for place in [path] if whole else places:
-            yield from _frames(place) if whole else describe_path(place)
-
-
-def describe_machine(taken: Device) -> Iterator[str]:
-    """Processors, CUDA devices (or why there are none), the device that commands take, and versions."""
-    yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpu_count()} CPUs"
-    devices, reason = cuda_devices()
-    for found in devices:
-        yield f"cuda:{found.index}: {found.name}, {found.memory_bytes / 2**30:.0f} GiB, capability {found.capability}"
-        yield f"  {_working(Device(found.index, found.name))}"
-    if not devices:
-        yield f"no CUDA device: {reason}"
-    yield f"commands take device {taken.why}"
-    yield f"kernels: {_kernels()}"
-    yield ", ".join([f"gpustitch {VERSION}", *(f"{name} {_version(name) or 'unknown'}" for name in _PACKAGES)])
-    for name in _OPTIONAL:
-        if _version(name):
-            yield f"optional: {name} {_version(name)}"
-
-
-def _kernels() -> str:
-    """The place of the CUDA bodies."""
-    try:
-        return str(own_folder())
-    except DeviceError as error:
-        return f"NOT FOUND: {error}"
-
-
-def _working(device: Device) -> str:
-    """Whether bodies compile and run on the device, and whether cuCIM is installed."""
-    volume = np.arange(64, dtype=np.uint16).reshape(4, 4, 4)
-    try:
-        reduced = hosted(downsample, device)(volume)
-    except GpustitchError as error:
-        return f"DOES NOT WORK: {error}"
-    if not np.array_equal(reduced, downsample(volume)):
-        return "DOES NOT WORK: a kernel ran but its result is wrong"
-    if any(map(_version, ("cucim-cu12", "cucim-cu13"))):
-        return "kernels compile and run; cuCIM is installed"
-    return "kernels compile and run; cuCIM is not installed (wavelet thresholds of float images need it)"
-
-
-def installed() -> dict[str, str]:
-    """Versions of the packages that gpustitch uses, by name; those that are not installed are left out."""
-    return {name: version for name in (*_PACKAGES, *_OPTIONAL) if (version := _version(name))}
-
-
-def _version(name: str) -> str:
-    """Version of an installed package; empty if the package is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
+        places, are_planes = places_of(path)
+        for place in places:
+            yield from _stack_lines(place, stacks_of(place)) if are_planes else describe_path(place)
 
 
 def describe_path(path: Path) -> Iterator[str]:
@@ -151,7 +65,8 @@ def describe_path(path: Path) -> Iterator[str]:
     path = one_place(path)
     match kind_at(path):
         case Record():
-            yield record_line(path) or next(_alignment(path))
+            record = record_at(path)
+            yield record.line if record else _alignment_line(path)
         case Volumes():
             yield from _volumes(path)
         case StitchedChannels(folders):
@@ -167,12 +82,11 @@ def describe_path(path: Path) -> Iterator[str]:
             for folder in folders:
                 yield from describe_path(folder)
         case Tiles(mosaic, are_raw):
-            yield from _mosaic(path, mosaic)
-            yield from _tiles(path, mosaic, _raw_tile if are_raw else _volume_tile)
+            yield from _tiles(path, mosaic, are_raw)
         case PlaneFile(format):
-            yield from _plane_file(path, format)
+            yield from _stack_lines(path, planes_of(path, format), "planes")
         case Frames():
-            yield from _frames(path)
+            yield from _stack_lines(path, stacks_of(path))
 
 
 def _output(path: Path) -> Iterator[str]:
@@ -180,65 +94,35 @@ def _output(path: Path) -> Iterator[str]:
     for place in volumes_at(path):
         yield from _volumes(place)
     if (path / PLANES).is_dir():
-        yield from _frames(path / PLANES)
+        yield from _stack_lines(path / PLANES, stacks_of(path / PLANES))
     if (path / ALIGNMENT).is_file():
-        yield from _alignment(path / ALIGNMENT)
+        yield _alignment_line(path / ALIGNMENT)
 
 
-def _plane_file(path: Path, format: PlaneFormat) -> Iterator[str]:
-    if several := format.stacks(path):
-        yield from _several(path, several)
-        return
-    planes = open_planes(path)
-    count, rows, columns = planes.shape
-    yield f"{path}: {count} planes of {rows} rows x {columns} columns, {planes.dtype}"
+def _stack_lines(path: Path, held: HeldStack | HeldStacks, what: str = "frames") -> Iterator[str]:
+    """One stack or several; their damage is raised at the end."""
+    if isinstance(held, HeldStacks):
+        yield f"{path}: {len(held.lines)} stacks; commands read one of them, by its number, channel or time"
+        yield from (f"  {line}" for line in held.lines)
+    else:
+        count, rows, columns = held.shape
+        yield f"{path}: {count} {what} of {rows} rows x {columns} columns, {held.dtype}"
+        yield from (f"  {detail}" for detail in held.details)
+    if held.damage:
+        raise held.damage
 
 
-def _frames(path: Path) -> Iterator[str]:
-    """The frames at a path, or the stacks where there are several; DamagedInputError at the end if some are absent."""
-    try:
-        stacks = stacks_at(path)
-    except InputMissingError:
-        raise ParameterError(
-            f"{path} holds nothing that `info` looks at: no tiles ({raw_places()}), no {plane_sources()}; of DICOM "
-            "and other series of slices `gpustitch spacing` says what is there"
-        ) from None
-    if len(stacks) > 1:
-        yield from _several(path, stacks)
-        lacking = [stack.missing for stack in stacks if stack.missing]
-        if lacking:
-            raise DamagedInputError(f"{len(lacking)} of {len(stacks)} stacks lack planes: {'; '.join(lacking)}")
-        return
-    try:
-        frames, damage = open_frames(path), ""
-    except DamagedInputError as error:
-        frames, damage = open_frames(path, allow_missing=True), str(error)
-    count, rows, columns = frames.shape
-    yield f"{path}: {count} frames of {rows} rows x {columns} columns, {frames.dtype}"
-    for detail in details(path):
-        yield f"  {detail}"
-    if damage:
-        raise DamagedInputError(damage)
-
-
-def _several(path: Path, stacks: Sequence[Chosen]) -> Iterator[str]:
-    yield f"{path}: {len(stacks)} stacks; commands read one of them, by its number, channel or time"
-    yield from (f"  {line}" for line in stack_lines(stacks))
-
-
-def _mosaic(path: Path, mosaic: Mosaic) -> Iterator[str]:
-    counts = [len(places) for places in mosaic.grid_um(SAME_PLACE_UM)]
-    yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {counts[0]} x {counts[1]} x {counts[2]} (x, y, z)"
-    for x_um, y_um, z_um in mosaic.missing_positions(SAME_PLACE_UM):
+def _tiles(path: Path, mosaic: Mosaic, are_raw: bool) -> Iterator[str]:
+    """The grid, and a line for each tile; DamagedInputError at the end if any is damaged."""
+    grid = grid_of(mosaic)
+    x, y, z = grid.counts
+    yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {x} x {y} x {z} (x, y, z)"
+    for x_um, y_um, z_um in grid.missing_um:
         yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
-
-
-def _tiles(path: Path, mosaic: Mosaic, what: Callable[[TilePath], str]) -> Iterator[str]:
-    """A line for each tile; DamagedInputError at the end if any is damaged."""
     n_damaged = 0
     for tile in mosaic.tiles:
         try:
-            yield f"  {tile.name}: {what(tile)}"
+            yield f"  {tile.name}: {_raw_tile(tile) if are_raw else _volume_tile(tile)}"
         except GpustitchError as error:
             n_damaged += 1
             yield f"  {tile.name}: DAMAGED: {error}"
@@ -247,78 +131,57 @@ def _tiles(path: Path, mosaic: Mosaic, what: Callable[[TilePath], str]) -> Itera
 
 
 def _raw_tile(tile: TilePath) -> str:
-    stacks = stacks_at(tile.path)
-    if len(stacks) > 1:
-        return f"{len(stacks)} stacks: {'; '.join(stack_lines(stacks))}"
-    count, rows, columns = open_frames(tile.path).shape
-    return ", ".join([f"{count} frames of {rows} x {columns}", *details(tile.path)])
+    held = stacks_of(tile.path)
+    if held.damage:
+        raise held.damage
+    if isinstance(held, HeldStacks):
+        return f"{len(held.lines)} stacks: {'; '.join(held.lines)}"
+    count, rows, columns = held.shape
+    return ", ".join([f"{count} frames of {rows} x {columns}", *held.details])
 
 
 def _volume_tile(tile: TilePath) -> str:
-    volume = open_volume(tile.path)
-    z, y, x = volume.coverage.shape
-    return "; ".join(filter(None, [f"volume of {z} x {y} x {x} voxels (z, y, x)", _files(volume, tile.path)]))
+    held = volume_of(tile.path)
+    z, y, x = held.volume.coverage.shape
+    return "; ".join(filter(None, [f"volume of {z} x {y} x {x} voxels (z, y, x)", _files(held)]))
 
 
 def _volumes(path: Path) -> Iterator[str]:
     """The volume in a folder, or each of several."""
     choices = choices_at(path)
     if len(choices) <= 1:
-        yield from _volume(path)
+        yield from _volume(str(path), volume_of(path))
         return
     yield f"{path}: {len(choices)} volumes; commands read one of them, by its number, channel or time"
     for name, choice in choices:
-        yield from _volume(path, name, choice)
+        yield from _volume(f"{path} ({name})", volume_of(path, choice))
 
 
-def _volume(path: Path, name: str = "", choice: StackChoice | None = None) -> Iterator[str]:
-    volume = open_volume(path, choice=choice)
-    z, y, x = volume.coverage.shape
-    stated = volume.stated_spacing
-    spacing = "unknown size" if stated is None else ", ".join(f"{v:g}" for v in stated.zyx_um) + " um"
-    what = f"{path} ({name})" if name else str(path)
-    yield f"{what}: volume of {z} x {y} x {x} voxels (z, y, x) of {spacing}, {volume.dtype}, {volume.levels} levels"
-    if volume.coverage.shear:
-        yield f"  one oblique tile of {volume.coverage.n_frames} frames, {volume.coverage.shear:g} columns per plane"
-    if volume.coverage.absent:
-        absent = volume.coverage.absent
-        yield f"  {len(absent)} of its frames are absent ({ranges_text(absent)}): empty there"
-    if files := _files(volume, path, choice):
+def _volume(name: str, held: HeldVolume) -> Iterator[str]:
+    coverage = held.volume.coverage
+    z, y, x = coverage.shape
+    size = "unknown size" if held.spacing_um is None else ", ".join(f"{v:g}" for v in held.spacing_um) + " um"
+    kind = f"{held.volume.dtype}, {held.volume.levels} levels"
+    yield f"{name}: volume of {z} x {y} x {x} voxels (z, y, x) of {size}, {kind}"
+    if coverage.shear:
+        yield f"  one oblique tile of {coverage.n_frames} frames, {coverage.shear:g} columns per plane"
+    if coverage.absent:
+        yield f"  {len(coverage.absent)} of its frames are absent ({ranges_text(coverage.absent)}): empty there"
+    if files := _files(held):
         yield f"  {files}"
 
 
-def _files(volume: StoredVolume, path: Path, choice: StackChoice | None = None) -> str:
+def _files(held: HeldVolume) -> str:
     """Whether the files of all levels are there; empty if the format cannot tell."""
-    levels = [volume, *(open_volume(path, level=level, choice=choice) for level in range(1, volume.levels))]
-    n_files, n_missing = sum(level.n_files for level in levels), sum(level.n_missing for level in levels)
-    if n_missing:
-        return f"{n_missing} of {n_files} files of chunks are not there: they are empty or lost"
-    return f"all {n_files} files of chunks are there" if n_files else ""
+    if held.n_missing:
+        return f"{held.n_missing} of {held.n_files} files of chunks are not there: they are empty or lost"
+    return f"all {held.n_files} files of chunks are there" if held.n_files else ""
 
 
-def record_line(path: Path) -> str:
-    """What a record of gpustitch is about, in a line; empty if the file is none, or an alignment."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError):
-        return ""
-    if not isinstance(content, dict) or "alignments" in content:
-        return ""
-    if content.get("program") != "gpustitch":
-        what = next((what for key, what in _FILES.items() if key in content), "")
-        return f"{path}: {what}" if what else ""
-    what = next((what for key, what in _RECORDS.items() if key in content), "a run")
-    listed = content.get("inputs")
-    entries = listed if isinstance(listed, list) else []
-    inputs = [entry["path"] for entry in entries if isinstance(entry, dict) and "path" in entry]
-    made_of = f", made of {inputs[0]}" + (f" and {len(inputs) - 1} more" if inputs[1:] else "") if inputs else ""
-    return f"{path}: record of {what} by gpustitch {content.get('version', 'unknown')}{made_of}"
-
-
-def _alignment(path: Path) -> Iterator[str]:
+def _alignment_line(path: Path) -> str:
     alignment = read_alignment(path)
     size = "unknown" if alignment.voxel_size_um is None else f"{alignment.voxel_size_um:g} um"
     if alignment.voxel_size_nominal_um is not None and alignment.voxel_size_estimate_um is None:
         size += " (NOT measured, nominal)"
     lies = "; UNALIGNED: all tiles lie where the stage says" if alignment.is_unaligned else ""
-    yield f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}{lies}"
+    return f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}{lies}"

@@ -1,25 +1,30 @@
-"""What a path holds, for programs: the facts that :mod:`gpustitch.show.describe` puts in words."""
+"""What a path holds, for programs: the same facts as :mod:`gpustitch.show.describe` puts in words, in JSON's types."""
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpustitch.array import choose_device, cpu_count, cuda_devices
-from gpustitch.errors import DamagedInputError, GpustitchError
-from gpustitch.io.found import found_places, one_place
-from gpustitch.io.frames.opening import details, open_frames, stacks_at
-from gpustitch.io.planes.format import PlaneFormat
-from gpustitch.io.planes.opening import open_planes
-from gpustitch.io.stacks.choice import StackChoice, stack_lines
-from gpustitch.io.volumes.opening import choices_at, open_volume, volumes_at
+from gpustitch.array import choose_device
+from gpustitch.errors import GpustitchError
+from gpustitch.io.found import one_place
+from gpustitch.io.volumes.opening import choices_at, volumes_at
 from gpustitch.model import Mosaic, TilePath
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME
-from gpustitch.show.describe import PLANE_SUFFIXES, SAME_PLACE_UM, InfoOptions, installed, record_line
+from gpustitch.show.held import (
+    HeldStack,
+    HeldStacks,
+    HeldVolume,
+    InfoOptions,
+    grid_of,
+    places_of,
+    planes_of,
+    record_at,
+    stacks_of,
+    volume_of,
+)
 from gpustitch.show.kinds import (
     Frames,
     Output,
@@ -31,6 +36,7 @@ from gpustitch.show.kinds import (
     Volumes,
     kind_at,
 )
+from gpustitch.show.machine import machine_facts
 from gpustitch.version import VERSION
 
 SCHEMA = 1
@@ -45,7 +51,7 @@ def facts(options: InfoOptions) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"schema": SCHEMA, "gpustitch": VERSION}
     if not options.paths:
-        return found | {"machine": _machine(options)}
+        return found | {"machine": machine_facts(choose_device(options.device))}
     return found | {"paths": [each for path in options.paths for each in _places(path)]}
 
 
@@ -54,28 +60,15 @@ def exit_code_of(found: dict[str, Any]) -> int:
     return next((each["exit_code"] for each in found.get("paths", ()) if "error" in each), 0)
 
 
-def _machine(options: InfoOptions) -> dict[str, Any]:
-    devices, reason = cuda_devices()
-    return {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "cpus": cpu_count(),
-        "cuda_devices": [vars(device) for device in devices],
-        "why_no_cuda": reason or None,
-        "device": str(choose_device(options.device)),
-        "packages": installed(),
-    }
-
-
 def _places(path: Path) -> Iterator[dict[str, Any]]:
     """The facts of a path, or of each that a pattern fits."""
     try:
-        places = found_places(path)
+        places, are_planes = places_of(path)
     except GpustitchError as error:
         yield {"path": str(path), **_error(error)}
         return
-    if not path.exists() and all(place.name.lower().endswith(PLANE_SUFFIXES) for place in places):
-        yield _tried(path, lambda: {"path": str(path), **_frames(path)})
+    if are_planes:
+        yield _tried(path, lambda: {"path": str(path), **_stacks(stacks_of(path))})
         return
     for place in places:
         yield of_path(place)
@@ -101,7 +94,7 @@ def _of(path: Path) -> dict[str, Any]:
     """The facts of a path, by what it holds."""
     match kind_at(path):
         case Record():
-            return _json(path)
+            return _record(path)
         case Volumes():
             return _volumes(path)
         case StitchedChannels(folders):
@@ -113,62 +106,45 @@ def _of(path: Path) -> dict[str, Any]:
         case RawChannels(folders):
             return _with_parts({"kind": "channels", "channels": [of_path(folder) for folder in folders]}, "channels")
         case Tiles(mosaic, are_raw):
-            return _mosaic(mosaic, _raw_tile if are_raw else _volume)
+            return _tiles(mosaic, are_raw)
         case PlaneFile(format):
-            return _plane_file(path, format)
+            return _stacks(planes_of(path, format), "planes")
         case Frames():
-            return _frames(path)
+            return _stacks(stacks_of(path))
 
 
 def _output(path: Path) -> dict[str, Any]:
     """An output of the pipeline, of one channel."""
-    held = {"volume": {"path": str(path / VOLUME), **_volume(path / VOLUME)}}
+    held = {"volume": {"path": str(path / VOLUME), **_volume(volume_of(path / VOLUME))}}
     if others := [place for place in volumes_at(path) if place.name != VOLUME]:
         held["volumes_beside"] = {place.name: _volumes(place) for place in others}
     alignment = path / ALIGNMENT
-    return {"kind": "pipeline output", **held, **({"alignment": _json(alignment)} if alignment.is_file() else {})}
+    return {"kind": "pipeline output", **held, **({"alignment": _alignment(alignment)} if alignment.is_file() else {})}
 
 
-def _plane_file(path: Path, format: PlaneFormat) -> dict[str, Any]:
-    if several := format.stacks(path):
-        return {"kind": "stacks", "stacks": [{"text": line, "missing": None} for line in stack_lines(several)]}
-    planes = open_planes(path)
-    return {"kind": "planes", "shape": list(planes.shape), "dtype": str(planes.dtype)}
+def _stacks(held: HeldStack | HeldStacks, kind: str = "frames") -> dict[str, Any]:
+    """One stack or several, with what is wrong with them."""
+    error = _error(held.damage) if held.damage else {}
+    if isinstance(held, HeldStacks):
+        told = zip(held.lines, held.missing, strict=True)
+        return {"kind": "stacks", "stacks": [{"text": line, "missing": lack or None} for line, lack in told], **error}
+    found = {"kind": kind, "shape": list(held.shape), "dtype": str(held.dtype)}
+    return found | ({"details": list(held.details)} if kind == "frames" else {}) | error
 
 
-def _frames(path: Path) -> dict[str, Any]:
-    stacks = stacks_at(path)
-    if len(stacks) > 1:
-        listed = [
-            {"text": line, "missing": stack.missing or None}
-            for stack, line in zip(stacks, stack_lines(stacks), strict=True)
-        ]
-        lacking = [stack.missing for stack in stacks if stack.missing]
-        error = _error(DamagedInputError(f"{len(lacking)} of {len(stacks)} stacks lack planes")) if lacking else {}
-        return {"kind": "stacks", "stacks": listed, **error}
-    error = {}
-    try:
-        frames = open_frames(path)
-    except DamagedInputError as damage:
-        frames, error = open_frames(path, allow_missing=True), _error(damage)
-    held = {"kind": "frames", "shape": list(frames.shape), "dtype": str(frames.dtype)}
-    return {**held, "details": list(details(path)), **error}
+def _tiles(mosaic: Mosaic, are_raw: bool) -> dict[str, Any]:
+    def what(path: Path) -> dict[str, Any]:
+        return _stacks(stacks_of(path)) if are_raw else _volume(volume_of(path))
 
-
-def _raw_tile(path: Path) -> dict[str, Any]:
-    return _frames(path)
-
-
-def _mosaic(mosaic: Mosaic, what: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     def tile_facts(tile: TilePath) -> dict[str, Any]:
         place = {"name": tile.name, "path": str(tile.path), "stage_um": list(tile.stage_um)}
         return {**place, **_tried(tile.path, lambda: what(tile.path))}
 
-    grid = mosaic.grid_um(SAME_PLACE_UM)
+    grid = grid_of(mosaic)
     found = {
         "kind": "tiles",
-        "grid": [len(places) for places in grid],
-        "missing_um": [list(place) for place in mosaic.missing_positions(SAME_PLACE_UM)],
+        "grid": list(grid.counts),
+        "missing_um": [list(place) for place in grid.missing_um],
         "tiles": [tile_facts(tile) for tile in mosaic.tiles],
     }
     return _with_parts(found, "tiles")
@@ -187,36 +163,38 @@ def _volumes(path: Path) -> dict[str, Any]:
     """The volume in a folder, or each of several by its name."""
     choices = choices_at(path)
     if len(choices) <= 1:
-        return _volume(path)
-    return {"kind": "volumes", "volumes": [{"name": name, **_volume(path, choice)} for name, choice in choices]}
+        return _volume(volume_of(path))
+    several = [{"name": name, **_volume(volume_of(path, choice))} for name, choice in choices]
+    return {"kind": "volumes", "volumes": several}
 
 
-def _volume(path: Path, choice: StackChoice | None = None) -> dict[str, Any]:
+def _volume(held: HeldVolume) -> dict[str, Any]:
     """The facts of a volume, with files that are there and missing on all levels."""
-    volume = open_volume(path, choice=choice)
-    levels = [volume, *(open_volume(path, level=level, choice=choice) for level in range(1, volume.levels))]
-    coverage, spacing = volume.coverage, volume.stated_spacing
-    n_files, n_missing = sum(level.n_files for level in levels), sum(level.n_missing for level in levels)
+    volume, coverage = held.volume, held.volume.coverage
     found: dict[str, Any] = {
         "kind": "volume",
         "shape": list(coverage.shape),
         "dtype": str(volume.dtype),
-        "spacing_um": None if spacing is None else list(spacing.zyx_um),
+        "spacing_um": None if held.spacing_um is None else list(held.spacing_um),
         "origin_um": list(getattr(volume, "origin_um", (0.0, 0.0, 0.0))),
         "levels": volume.levels,
-        "level_shapes": [list(level.coverage.shape) for level in levels],
-        "files": n_files or None,
-        "missing_files": n_missing if n_files else None,
+        "level_shapes": [list(level.coverage.shape) for level in held.levels],
+        "files": held.n_files or None,
+        "missing_files": held.n_missing if held.n_files else None,
     }
     if coverage.shear:
         found |= {"columns_per_plane": coverage.shear, "n_frames": coverage.n_frames}
     return found | ({"absent_frames": list(coverage.absent)} if coverage.absent else {})
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if line := record_line(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"kind": "record", "text": line, **{key: content.get(key) for key in ("version", "inputs")}}
+def _record(path: Path) -> dict[str, Any]:
+    """A record of gpustitch, or an alignment."""
+    if record := record_at(path):
+        return {"kind": "record", "text": record.line, "version": record.version, "inputs": record.inputs}
+    return _alignment(path)
+
+
+def _alignment(path: Path) -> dict[str, Any]:
     alignment = read_alignment(path)
     return {
         "kind": "alignment",

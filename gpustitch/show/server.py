@@ -168,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _route(self) -> None:
+        """Answer a request by its path, of which the first part is the secret of this server."""
         if not self._is_allowed():
             return
         first, *parts = [unquote(part) for part in self.path.partition("?")[0].split("/")[1:]] or [""]

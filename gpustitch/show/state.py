@@ -147,6 +147,7 @@ def _axes_without_unit(volume: PrecomputedVolume | OmeZarrVolume) -> tuple[str, 
 
 
 def _image(item: Shown, address: str, color: str) -> dict[str, Any]:
+    """The layer of a volume, as Neuroglancer describes it."""
     low, high = item.contrast
     volume = item.volume
     source: dict[str, Any] = {"url": f"{'zarr' if isinstance(volume, OmeZarrVolume) else 'precomputed'}://{address}"}

@@ -154,9 +154,10 @@ def _volumes(place: Path, formats: Sequence[str]) -> list[Path]:
     if unknown:
         raise ParameterError(f"`formats` that are shown are {' and '.join(_SHOWN)}, not {', '.join(unknown)}")
     folders = channel_folders(place) or [place]
-    # The first one that can be shown; a folder without any is refused when it is opened.
-    first = [next((v for v in volumes_at(folder) if _kind(v)), folder) for folder in folders]
-    found = [] if formats else first
+    if not formats:
+        # The first one that can be shown; a folder without any is refused when it is opened.
+        return [next((v for v in volumes_at(folder) if _kind(v)), folder) for folder in folders]
+    found: list[Path] = []
     for name in dict.fromkeys(formats):
         there = [v for folder in folders for v in volumes_at(folder) if _kind(v) == name]
         # Channels may have been joined.

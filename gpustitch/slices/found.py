@@ -88,6 +88,7 @@ def slice_files(paths: Iterable[str | Path]) -> SliceFiles:
 
 
 def _kind(file: Path) -> str:
+    """What a file is read as: ``dicom``, ``images``, ``logs`` or ``others``, by its name and first bytes."""
     suffix, name = file.suffix.lower(), file.name.lower()
     if name in _LITTER or name == "dicomdir":
         return "others"

@@ -169,6 +169,7 @@ def _correction(
     method: Method,
     how: dict[str, Any],
 ) -> Correction:
+    """The correction that a call asks for; ParameterError for options of the other method."""
     if method != "wavelet":
         given = {"sigma": sigma, "notch_length_px": notch_length_px}
         given |= {"wavelet": wavelet != WaveletOptions.wavelet or None, "level": level != WaveletOptions.level or None}

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Spacing
-from gpustitch.ops.pyramid import downsample
 from gpustitch.sections.positions.file import ZPositions, write_z_positions
 from tests.io.test_partial import Steps
 
@@ -103,9 +103,12 @@ def _run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         for y in (0, 60) if request.param is _alignment else ():
             shape = (8, 10, 8)
             with PrecomputedWriter(
-                tmp_path / which / "0" / f"0_{y}" / "0", shape, np.uint16, Spacing(1, 1, 1), downsample=downsample,
-                levels=1, flush=False,
-            ) as writer:  # fmt: skip
+                tmp_path / which / "0" / f"0_{y}" / "0",
+                shape,
+                np.uint16,
+                Spacing(1, 1, 1),
+                Writing(levels=1, flush=False),
+            ) as writer:
                 for box in writer.blocks():
                     writer.write(box, rng.integers(1, 999, box.shape).astype(np.uint16))
     return Run(tmp_path, request.param)

@@ -158,7 +158,7 @@ def test_dynamic_shared_memory(order):
     np.testing.assert_array_equal(out[1], np.arange(70)[::-1])
 
 
-def test_atomics(order):
+def test_atomic_operations_lose_nothing(order):
     several = body(
         "several", "int* i, unsigned* u, unsigned long long* l, float* f, double* d",
         """const int n = threadIdx.x;

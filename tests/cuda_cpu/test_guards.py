@@ -98,7 +98,7 @@ def test_threads_that_write_to_one_place_show_in_the_order():
     ],
     ids=["early return", "two places", "two kinds", "rounds", "barrier and warp"],
 )  # fmt: skip
-def test_divergent_barrier(order, text, said):
+def test_a_barrier_that_some_threads_miss_is_an_error(order, text, said):
     with pytest.raises(EmulatorError, match=r"planted: block \(\d, 0, 0\), thread .*" + said):
         launch(text, n_blocks=3)
 
@@ -113,7 +113,7 @@ def test_divergent_barrier(order, text, said):
     ],
     ids=["lane at a barrier", "lane has finished", "masks differ", "lock held at a barrier"],
 )
-def test_deadlock(order, text, said):
+def test_threads_that_wait_for_each_other_are_an_error(order, text, said):
     with pytest.raises(EmulatorError, match=said):
         launch(text)
 
@@ -133,7 +133,7 @@ def test_lanes_that_do_not_take_part(order, text, said):
         launch(text, 48)
 
 
-def test_assertion():
+def test_an_assertion_that_fails_names_thread_and_line():
     with pytest.raises(EmulatorError, match=r"thread \(7, 0, 0\): assert\(threadIdx.x < 7\) fails \(kernels/test.cu:2"):
         launch("assert(threadIdx.x < 7);")
 
@@ -161,7 +161,7 @@ def test_next_launch_is_not_disturbed(order):
         ((1,), (1,), -1),
     ],
 )
-def test_launch_sizes(grid, block, shared):
+def test_launches_beyond_what_devices_take_are_refused(grid, block, shared):
     with pytest.raises(EmulatorError, match="planted: "):
         body("planted", "int* out", "")(grid, block, (np.zeros(1, np.int32),), shared_mem=shared)
 
@@ -199,7 +199,7 @@ def test_launch_bounds_and_static_shared_memory():
         (4, np.zeros(1, np.float32), "argument 5 is an array of float32, but .* pointers"),
     ],
 )
-def test_arguments(place, wrong, said):
+def test_arguments_of_another_type_are_refused(place, wrong, said):
     takes = body("planted", "const float* a, int i, long long l, double d, const float* const* tables", "")
     right = [np.zeros(1, np.float32), np.int32(1), np.int64(1), np.float64(1), np.zeros(1, np.uint64)]
     takes((1,), (1,), right)

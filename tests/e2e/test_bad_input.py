@@ -78,7 +78,7 @@ def test_frames_of_another_size(channel: Path, tmp_path: Path) -> None:
     assert "20 x 8" in said and "16 x 8" in said
 
 
-def test_unreadable_names(channel: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_position_is_named(channel: Path, tmp_path: Path) -> None:
     (channel / "0/0_144").rename(channel / "0/second")
     assert "second" in fail(6, "pipeline", channel, "--output", tmp_path / "out", *PLAIN)
 
@@ -112,7 +112,7 @@ def test_parameters_out_of_range(channel: Path, tmp_path: Path, arguments: tuple
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_path_where_nothing_is_is_named(tmp_path: Path) -> None:
     assert "no-such" in fail(4, "pipeline", tmp_path / "no-such", "--output", tmp_path / "out")
     assert "no-such" in fail(4, "info", tmp_path / "no-such")
     (tmp_path / "empty").mkdir()

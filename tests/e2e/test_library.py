@@ -158,7 +158,7 @@ def test_flat_and_destriping(truth: Truth, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["v", "v.zarr"])
-def test_deskew(truth: Truth, tmp_path: Path, name: str) -> None:
+def test_a_tile_is_the_same_typed_and_called(truth: Truth, tmp_path: Path, name: str) -> None:
     raw, typed, called = tile_of(truth), tmp_path / "typed" / name, tmp_path / "called" / name
     succeed("dcimg2oblique", "--input", raw, "--output", typed, "--destripe-method", "lightsheet", "-d", 90)
     go(deskew, DeobliqueOptions(raw, called, correction=Correction("lightsheet", dark=90)))
@@ -188,7 +188,7 @@ def test_pipeline_with_its_defaults(truth: Truth, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["similarity", "z-spacing", "z-spacing-grid"])
-def test_sections(sections_file: Path, tmp_path: Path, stage: str) -> None:
+def test_positions_are_the_same_typed_and_called(sections_file: Path, tmp_path: Path, stage: str) -> None:
     suffix = "csv" if stage == "z-spacing" else "npz"
     typed, called = tmp_path / "typed" / f"o.{suffix}", tmp_path / "called" / f"o.{suffix}"
     for path in (typed, called):
@@ -215,7 +215,7 @@ def test_sections(sections_file: Path, tmp_path: Path, stage: str) -> None:
             )
 
 
-def test_render(sections_file: Path, tmp_path: Path) -> None:
+def test_planes_are_the_same_typed_and_called(sections_file: Path, tmp_path: Path) -> None:
     csv = tmp_path / "z.csv"
     succeed("z-spacing", sections_file, "--output", csv, "--range", 6)
     words = ("--z-spacing", 0.05, "--voxel-size", "0.01,0.01,0.05")
@@ -226,7 +226,7 @@ def test_render(sections_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["v.zarr", "v"])
-def test_slices(tmp_path: Path, name: str) -> None:
+def test_slices_are_the_same_typed_and_called(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "CT"
     scenario(1, folder)
     typed, called = tmp_path / "typed" / name, tmp_path / "called" / name

@@ -17,12 +17,13 @@ import pytest
 from gpustitch.errors import DamagedInputError, GpustitchError
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan, Spacing
-from gpustitch.ops.pyramid import downsample
 from gpustitch.sections.positions.file import read_faulty, read_z_positions
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
+from gpustitch.show.held import InfoOptions
 from tests.io.edits import edits
 
 SCAN = ObliqueScan(5, 8, 8, 1.0, math.sqrt(0.5))
@@ -36,9 +37,7 @@ def _volume(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path, writer = tmp_path / "v", OmeZarrWriter if request.param == "zarr" else PrecomputedWriter
     shape, chunk = VOXELS.shape, (4, 4, 4)
     sidecar = {"program": "gpustitch", "scan": asdict(SCAN), "inputs": [{"path": "a"}]}
-    with writer(
-        path, shape, np.uint16, SCAN.spacing, downsample=downsample, levels=2, chunk_shape=chunk, sidecar=sidecar
-    ) as output:
+    with writer(path, shape, np.uint16, SCAN.spacing, Writing(levels=2, chunk_shape=chunk, sidecar=sidecar)) as output:
         for box in output.blocks():
             output.write(box, VOXELS[box.slices()])
     if request.param == "without record":
@@ -129,9 +128,7 @@ def test_a_damaged_table_of_positions(tmp_path: Path) -> None:
 def test_names_stay_inside_their_folder(tmp_path: Path, key: str) -> None:
     path = tmp_path / "v"
     spacing = Spacing(1, 1, 1)
-    with PrecomputedWriter(
-        path, (4, 4, 4), np.uint16, spacing, downsample=downsample, levels=1, shard_bytes=0
-    ) as output:
+    with PrecomputedWriter(path, (4, 4, 4), np.uint16, spacing, Writing(levels=1, shard_bytes=0)) as output:
         output.write(Box.of_shape((4, 4, 4)), np.ones((4, 4, 4), np.uint16))
     info = json.loads((path / "info").read_text())
     info["scales"][0]["key"] = key
@@ -149,9 +146,7 @@ BOMB = bytes(1 << 23)
 )
 def test_a_small_file_does_not_become_a_large_chunk(tmp_path: Path, suffix: str, encode: Callable[..., Any]) -> None:
     path, shape = tmp_path / "v", (4, 4, 4)
-    with PrecomputedWriter(
-        path, shape, np.uint16, Spacing(1, 1, 1), downsample=downsample, levels=1, shard_bytes=0
-    ) as output:
+    with PrecomputedWriter(path, shape, np.uint16, Spacing(1, 1, 1), Writing(levels=1, shard_bytes=0)) as output:
         output.write(Box.of_shape(shape), np.ones(shape, np.uint16))
     (path / "gpustitch.files.json").unlink()
     (file,) = path.rglob("0-4_0-4_0-4")

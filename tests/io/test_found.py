@@ -36,7 +36,7 @@ def test_a_file_is_itself_hidden_or_not(tree):
     assert found_files(tree / ".s_1.tif") == [tree / ".s_1.tif"]
 
 
-def test_globs(tree):
+def test_patterns_give_names_in_natural_order(tree):
     assert names(tree, tree / "s_*.tif") == ["s_2.tif", "s_10.tif"]
     assert names(tree, tree / "run_*" / "*.tif") == ["run_9/b.tif", "run_10/a.tif"]
     assert names(tree, tree / "**" / "c.*") == ["run_9/deep/c.tif"]

@@ -135,7 +135,7 @@ def said(path: Path) -> str:
     return "\n".join(describe_path(path))
 
 
-def test_frames(tmp_path):
+def test_a_registered_format_of_frames_is_read_everywhere(tmp_path):
     file = saved(tmp_path / "run.toy")
     for place in (file, tmp_path, f"{tmp_path}/*.toy"):
         assert np.array_equal(open_frames(place).read(2, 5), VOXELS[2:5])
@@ -155,14 +155,14 @@ def test_frames_as_raw_tiles(tmp_path):
     assert "0_500_0: 9 frames of 6 x 5" in said(tmp_path)
 
 
-def test_planes(tmp_path):
+def test_a_registered_format_of_planes_is_read_everywhere(tmp_path):
     file = saved(tmp_path / "v.toyplanes")
     planes = open_planes(file)
     assert np.array_equal(planes.read(2, 5), VOXELS[2:5]) and planes.spacing == SPACING
     assert said(file) == f"{file}: 9 planes of 6 rows x 5 columns, uint16"
 
 
-def test_volumes(tmp_path):
+def test_a_registered_format_of_volumes_is_read_everywhere(tmp_path):
     folder = saved(tmp_path / "0" / "0_0" / "0" / "voxels.toybox").parent
     assert is_volume(folder)
     assert np.array_equal(open_volume(folder).read(Box.of_shape(VOXELS.shape)), VOXELS)
@@ -173,7 +173,7 @@ def test_volumes(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "format"), [("v.toybox", None), ("v", "toybox")])
-def test_outputs(tmp_path, name, format):
+def test_a_registered_format_of_outputs_is_written_everywhere(tmp_path, name, format):
     assert format_of("v.toybox") == "toybox"
     given = {"downsample": downsample, "format": format, "version": "2"}
     with open_output(tmp_path / name, VOXELS.shape, VOXELS.dtype, SPACING, **given) as output:

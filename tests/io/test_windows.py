@@ -21,6 +21,7 @@ from gpustitch.io.frames.tiff import TiffPages, TiffPagesOfFiles
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.windows import StoredArray, StoredFile
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
@@ -69,7 +70,7 @@ def opened(kind: str, folder: Path) -> tuple[Path, Read]:
     if kind == "volume":
         spacing = Spacing(1, 1, 1)
         options = {"downsample": downsample, "levels": 1, "shard_bytes": 0}
-        with PrecomputedWriter(file, PIXELS.shape, PIXELS.dtype, spacing, **options) as writer:
+        with PrecomputedWriter(file, PIXELS.shape, PIXELS.dtype, spacing, Writing(**options)) as writer:
             for box in writer.blocks():
                 writer.write(box, PIXELS[box.slices()])
         volume = PrecomputedVolume(file)

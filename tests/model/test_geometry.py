@@ -137,6 +137,12 @@ def test_intersects_misses_no_covered_voxel(case):
         assert scan.coverage.intersects(box)
 
 
+def test_runs_are_the_frames_between_holes():
+    assert Coverage(10, 2, 2, absent=(0, 3, 4, 9)).runs == ((1, 3), (5, 9))
+    assert Coverage(10, 2, 2).runs == ((0, 10),)
+    assert Coverage(3, 2, 2, absent=(0, 1, 2)).runs == ()
+
+
 def test_intersects_tells_apart_boxes_beside_the_parallelogram():
     coverage = Coverage(5, 3, 10, 1.0)
     assert not coverage.intersects(Box((8, 0, 0), (10, 3, 8)))
@@ -227,7 +233,7 @@ def test_the_extent_holds_the_last_column_at_any_step():
     assert scan.shape[2] > 100 + 2048
 
 
-def test_smallest_scan():
+def test_a_scan_of_one_pixel_is_one_voxel():
     scan = ObliqueScan(1, 1, 1, 1.0, 1.0, 30.0)
     assert scan.shape == (1, 1, 1)
     assert scan.coverage.mask(Box.of_shape((1, 1, 1))).all()

@@ -17,7 +17,7 @@ def test_runs_hold_the_numbers_and_do_not_touch(numbers):
     assert all(b < c for (_, b), (c, _) in itertools.pairwise(runs))
 
 
-def test_text():
+def test_ranges_are_said_in_words():
     assert ranges_text([58, 40, 57]) == "40, 57 to 58"
     assert ranges_text([]) == ""
     assert ranges_text(range(0, 9, 2), 2) == "0, 2 and 3 more ranges"

@@ -102,7 +102,7 @@ def test_views_and_blocks_agree_with_the_whole():
     np.testing.assert_array_equal(downsample(volume[16:32, 4:10, 6:]), whole[8:16, 2:5, 3:])
 
 
-def test_reference_pyramid():
+def test_the_pyramid_is_that_of_the_reference():
     # The reference drops fractions, ours rounds them; it also loses the last block of an odd x (129 -> 65
     # keeps no voxel of plane 64 there), which ours keeps: the mean of the one plane that is left.
     data = np.load(DATA / "pyramid_70x133x129.npz")

@@ -9,7 +9,7 @@ from gpustitch.ops.smooth import gaussian, gaussian_radius, smooth
 
 @pytest.mark.parametrize("shape", [(20, 31, 17), (1, 5, 40), (3, 2, 1)])
 @pytest.mark.parametrize("sigma", [(1.96, 1.39, 1.96), (0, 0.3, 5.0)])
-def test_equals_scipy(shape: tuple[int, ...], sigma: tuple[float, ...]) -> None:
+def test_smoothing_is_that_of_scipy(shape: tuple[int, ...], sigma: tuple[float, ...]) -> None:
     volume = np.random.default_rng(1).integers(0, 65535, shape).astype(np.uint16)
     expected = ndimage.gaussian_filter(volume.astype(np.float64), sigma)
     np.testing.assert_allclose(smooth(volume, sigma), expected, rtol=1e-5)

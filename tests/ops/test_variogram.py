@@ -10,7 +10,7 @@ from gpustitch.ops.variogram import LAGS_PX, lengths_px, variograms
 from tests.sections.similarity.drawn_series import texture
 
 
-def test_the_definition():
+def test_a_variogram_is_as_it_is_defined():
     planes = np.random.default_rng(0).uniform(0, 9, (3, 30, 41))
     found = variograms(planes)
     for plane, values in zip(planes, found, strict=True):

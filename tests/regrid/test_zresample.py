@@ -288,7 +288,7 @@ def test_limits_follow_the_spacing():
     assert gap_limits(np.array([0.0, 5.0])).tolist() == [math.inf]
 
 
-def test_one_section():
+def test_one_section_fills_its_own_plane_alone():
     for fill in (False, True):
         plan = plan_z(sorted_series([2.0]), ZGrid(1, 0.5, 5), fill_gaps=fill)
         np.testing.assert_array_equal(plan.lower, [-1, -1, 0, -1, -1])
@@ -306,7 +306,7 @@ def test_rounding_of_positions_makes_no_plane_miss_its_section():
     assert (planes_over(9.5, 1), planes_within(9.5, 1)) == (11, 10)
 
 
-def test_nodes():
+def test_nodes_lie_in_the_middle_of_their_pixels():
     np.testing.assert_allclose(node_centers(8, 2), [1.5, 5.5])
     node, weight = node_weights(8, node_centers(8, 2))
     np.testing.assert_allclose(node + weight, [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
@@ -335,7 +335,7 @@ def test_bad_positions_and_grids():
         node_weights(5, [3.0, 3.0])
 
 
-def test_bad_sections():
+def test_sections_that_do_not_fit_are_refused():
     good = list(stack(3))
     for sections, text in (
         ([], "no sections"),

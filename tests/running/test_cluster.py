@@ -68,7 +68,7 @@ def _other_version(checked, job):
 
 
 @pytest.mark.parametrize("spec", ["local", "local:0", "slurm:x", "pbs:3", "", "host", "local:2 "])
-def test_no_cluster(spec):
+def test_a_name_that_is_no_cluster_is_refused(spec):
     with pytest.raises(ParameterError, match="`cluster` is local:N"):
         check_cluster(spec)
 

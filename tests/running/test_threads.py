@@ -56,7 +56,7 @@ def _opening(gate: threading.Event) -> Iterator[int]:
     yield from range(8, 50)
 
 
-def test_worker_counts() -> None:
+def test_workers_are_one_for_each_cpu_or_as_many_as_asked() -> None:
     assert checked_workers(None) == cpu_count() >= 1
     assert checked_workers(3) == 3
     with pytest.raises(ParameterError, match="at least 1"):

@@ -11,11 +11,12 @@ import pytest
 import gpustitch as gs
 from gpustitch.demo.phantom.stage import make_phantom
 from gpustitch.demo.phantom.truth import PhantomSpec
-from gpustitch.errors import DamagedInputError, InputMissingError
+from gpustitch.errors import DamagedInputError, GpustitchError, InputMissingError, ParameterError
 from gpustitch.io.images.files import write_tiff
 from gpustitch.io.write.channels import join_channels
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
 from gpustitch.show.facts import exit_code_of, facts
+from gpustitch.show.held import InfoOptions
 from tests.e2e.commands import run
 
 
@@ -84,6 +85,23 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_read_all_the_same(tmp_path)
     assert exit_code_of({"paths": found[1:2]}) == 0
 
 
+def test_the_exit_code_is_that_of_the_lines(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no")
+    (tmp_path / "b.json").write_text("{}")
+    for number in (0, 1, 3):
+        (tmp_path / "gap").mkdir(exist_ok=True)
+        write_tiff(tmp_path / "gap" / f"{number}.tif", np.full((4, 5), number, np.uint8))
+    codes = {}
+    for name in ("notes", "b.json", "gap", "none", "none*"):
+        with pytest.raises(GpustitchError) as told:
+            list(described(InfoOptions((tmp_path / name,))))
+        (found,) = of(tmp_path / name)
+        assert (found["exit_code"], found["error"]) == (told.value.exit_code, str(told.value)), name
+        codes[name] = found["exit_code"]
+    assert codes["notes"] == ParameterError.exit_code and codes["gap"] == DamagedInputError.exit_code
+
+
 def test_the_command_prints_json_alone_on_standard_output(tmp_path):
     write_tiff(tmp_path / "a.tif", np.full((4, 5), 1, np.uint8))
     result = run("info", tmp_path / "a.tif", tmp_path / "none", "--json")
@@ -105,3 +123,16 @@ def test_an_image_of_several_channels_is_told_by_each(tmp_path):
     assert all(one["shape"] == [5, 6, 7] and one["missing_files"] == 0 for one in found["volumes"])
     lines = list(described(InfoOptions((joined,))))
     assert "2 volumes" in lines[0] and sum("volume of 5 x 6 x 7" in line for line in lines) == 2
+
+
+def test_an_output_of_the_pipeline_has_its_volume_and_those_beside_it(tmp_path):
+    voxels = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    for name in ("volume", "volume.zarr"):
+        gs.write(tmp_path / name, voxels, spacing_um=(3.0, 2.0, 1.5))
+    (found,) = of(tmp_path)
+    assert found["kind"] == "pipeline output" and found["volume"]["path"] == str(tmp_path / "volume")
+    assert list(found["volumes_beside"]) == ["volume.zarr"]
+    shapes = [one["shape"] for one in (found["volume"], *found["volumes_beside"].values())]
+    assert shapes == [[5, 6, 7]] * 2
+    told = [line.split(":")[0] for line in described(InfoOptions((tmp_path,))) if " volume of " in line]
+    assert sorted(told) == [str(tmp_path / "volume"), str(tmp_path / "volume.zarr")]

@@ -312,7 +312,7 @@ def test_ports_and_addresses(server: FolderServer, place: Path) -> None:
         assert ask(again, "data/0/info")[0] == 200
 
 
-def test_all_addresses(place: Path) -> None:
+def test_other_machines_come_by_number_or_by_this_ones_name(place: Path) -> None:
     """Other machines may come by number or by this machine's name, but not by a foreign one."""
     with serving(place / "one", address="0.0.0.0") as server:
         assert not server.is_local

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, Link, Match, Spacing
-from gpustitch.ops.pyramid import downsample
 from gpustitch.show.state import Shown, TileOutline, read_outlines, state_of
 
 SPACING = Spacing(1.3, 1.8, 1.2)
@@ -28,7 +28,7 @@ SHAPE = (4, 6, 8)
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> PrecomputedVolume:
     folder = tmp_path_factory.mktemp("state") / "v"
-    with PrecomputedWriter(folder, SHAPE, np.uint16, SPACING, downsample=downsample, levels=1, shard_bytes=0) as writer:
+    with PrecomputedWriter(folder, SHAPE, np.uint16, SPACING, Writing(levels=1, shard_bytes=0)) as writer:
         writer.write(Box.of_shape(SHAPE), np.ones(SHAPE, np.uint16))
     return PrecomputedVolume(folder)
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gpustitch.errors import InputMissingError, MissingExtraError, ParameterError
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.view import ViewOptions
 from tests.paths import DATA
@@ -35,7 +35,7 @@ def written(folder: Path, voxels: npt.NDArray[Any], **options: Any) -> Path:
     writer = OmeZarrWriter if folder.suffix == ".zarr" else PrecomputedWriter
     sidecar = options.pop("sidecar", None)
     with writer(
-        folder, voxels.shape, voxels.dtype, Spacing(1.3, 1.8, 1.2), downsample=downsample, sidecar=sidecar, **options
+        folder, voxels.shape, voxels.dtype, Spacing(1.3, 1.8, 1.2), Writing(sidecar=sidecar, **options)
     ) as output:
         output.write(Box.of_shape(voxels.shape), voxels)
     return folder

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.pyramid import downsample
 from gpustitch.show import view
 from gpustitch.show.view import ViewOptions
 from tests.show.pages import still_picture
@@ -59,7 +59,7 @@ def volume(request: Any, plane: npt.NDArray[np.uint8], tmp_path_factory: pytest.
     writer = OmeZarrWriter if folder.suffix == ".zarr" else PrecomputedWriter
     kind: dict[str, Any] = {"writer": "direct"} if folder.suffix == ".direct" else {}
     kind |= {"levels": 6, "chunk_shape": (4, 128, 128)}
-    with writer(folder, SHAPE, np.uint8, SPACING, downsample=downsample, **kind) as output:
+    with writer(folder, SHAPE, np.uint8, SPACING, Writing(**kind)) as output:
         output.write(Box.of_shape(SHAPE), np.broadcast_to(plane, SHAPE))
     return folder
 

@@ -14,6 +14,7 @@ import pytest
 from scipy import ndimage
 
 from gpustitch.io.volumes.record import RECORD, RECORD_KEY
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
@@ -71,7 +72,7 @@ def pictures(request: Any, browser: Any, tmp_path_factory: pytest.TempPathFactor
     places = []
     for writer, name in ((PrecomputedWriter, "v"), (OmeZarrWriter, "v.zarr")):
         options = {"downsample": downsample, "levels": LEVELS, "chunk_shape": (16, 32, 32)}
-        with writer(folder / name, SHAPE, np.uint8, request.param, **options) as output:
+        with writer(folder / name, SHAPE, np.uint8, request.param, Writing(**options)) as output:
             output.write(Box.of_shape(SHAPE), smooth())
         places += [one_level(folder / name, level) for level in range(LEVELS)]
     with view.run(view.plan(ViewOptions(tuple(places), browser=False))) as served:

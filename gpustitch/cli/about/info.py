@@ -9,8 +9,9 @@ import typer
 
 from gpustitch.cli.build import command_of
 from gpustitch.cli.terminal import TerminalProgress
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
 from gpustitch.show.facts import exit_code_of, facts
+from gpustitch.show.held import InfoOptions
 
 
 @command_of

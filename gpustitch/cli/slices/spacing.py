@@ -21,7 +21,7 @@ from gpustitch.cli.terminal import TerminalProgress, as_typed
 from gpustitch.errors import OutputError
 from gpustitch.model.options import leaves
 from gpustitch.slices.model import SliceStack, SpacingClass
-from gpustitch.slices.verdict.report import headline, verdict, verdict_dict
+from gpustitch.slices.verdict.report import LABEL_WIDTH, headline, verdict, verdict_dict
 from gpustitch.slices.verdict.stage import SpacingOptions, judge
 from gpustitch.slices.volume.stage import ResampleOptions
 
@@ -126,7 +126,7 @@ def _print(stacks: Sequence[SliceStack]) -> None:
         console.print(Text(headline(stack), style=f"bold {color}"))
         style = ""
         for line in verdict(stack, width):
-            label = line[:12].strip()
+            label = line[:LABEL_WIDTH].strip()
             style = _STYLES.get(label, "") if label else style
             console.print(Text(line, style=style))
     if more:

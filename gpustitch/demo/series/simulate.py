@@ -231,26 +231,24 @@ def simulate_series(options: SimulationOptions) -> SimulatedSeries:
     """
     o = options
     events = _events(o)
-    firsts = _places(o, events)
-    spacing = _spacings(o)
-    order = np.arange(o.number)
+    spacing, order = _spacings(o), np.arange(o.number)
     copied: dict[int, int] = {}
     faults, damages = [], {}
-    for event, first in zip(events, firsts, strict=True):
+    for event, first in zip(events, _places(o, events), strict=True):
         sections = tuple(range(first, first + event.length))
-        missing = 0
-        if event.fault_type == "missing":
-            missing = int(event.detail)
-            spacing[first] += missing
-        elif event.fault_type == "duplicate":
-            spacing[first] = 0
-            if event.detail == "exact":
-                copied[first + 1] = first
-        elif event.fault_type == "swapped":
-            order[list(sections)] = np.roll(sections, event.length // 2)
-        elif event.fault_type == "damaged":
-            damages[first] = event.detail
-        faults.append(SectionFault(event.fault_type, sections, 1.0, missing))
+        n_missing = int(event.detail) if event.fault_type == "missing" else 0
+        match event.fault_type:
+            case "missing":
+                spacing[first] += n_missing
+            case "duplicate":
+                spacing[first] = 0
+                if event.detail == "exact":
+                    copied[first + 1] = first
+            case "swapped":
+                order[list(sections)] = np.roll(sections, event.length // 2)
+            case "damaged":
+                damages[first] = event.detail
+        faults.append(SectionFault(event.fault_type, sections, 1.0, n_missing))
     place = np.concatenate([[0.0], np.cumsum(spacing)])
     nan = _stream(o, _NAN_SECTIONS).choice(o.number, o.nan_sections, replace=False)
     return SimulatedSeries(

@@ -63,16 +63,7 @@ class NiftiPlanes:
             if not isinstance(header, nibabel.Nifti1Header):
                 raise ValueError(f"it is a {type(image).__name__}")
             self._voxels: Any = image.dataobj
-            shape = tuple(int(n) for n in self._voxels.shape)
-            if any(n < 1 for n in shape):
-                raise ValueError(f"it counts {shape} voxels (x, y, z, ...)")
-            if any(n != 1 for n in shape[3 if volume is None else 4 :]):
-                raise ValueError(
-                    f"it holds {shape} voxels (x, y, z, ...), and one volume was expected; write the one to take alone"
-                )
-            due = int(self._voxels.offset) + math.prod(shape) * header.get_data_dtype().itemsize
-            if file.suffix.lower() != ".gz" and file.stat().st_size < due:
-                raise ValueError(f"it has {file.stat().st_size} of {due} bytes")
+            shape = _shape_of(file, image, volume)
             self._n_axes, self._rest = len(shape), (volume or 0, *[0] * len(shape[4:]))[: len(shape[3:])]
             stored = header.get_data_dtype()
             is_scaled = stored.kind in "uif" and (self._voxels.slope, self._voxels.inter) != (1, 0)
@@ -98,6 +89,21 @@ class NiftiPlanes:
         except (ValueError, OSError, EOFError) as error:
             raise DamagedInputError(f"{self.name}: planes {start} to {stop - 1} cannot be read: {error}") from error
         return np.array(found.transpose(2, 1, 0), self.dtype, order="C")
+
+
+def _shape_of(file: Path, image: Any, volume: int | None) -> tuple[int, ...]:
+    """Voxels (x, y, z, ...) that a file holds; ValueError if they are not one volume, or not all there."""
+    shape = tuple(int(n) for n in image.dataobj.shape)
+    if any(n < 1 for n in shape):
+        raise ValueError(f"it counts {shape} voxels (x, y, z, ...)")
+    if any(n != 1 for n in shape[3 if volume is None else 4 :]):
+        raise ValueError(
+            f"it holds {shape} voxels (x, y, z, ...), and one volume was expected; write the one to take alone"
+        )
+    due = int(image.dataobj.offset) + math.prod(shape) * image.header.get_data_dtype().itemsize
+    if file.suffix.lower() != ".gz" and file.stat().st_size < due:
+        raise ValueError(f"it has {file.stat().st_size} of {due} bytes")
+    return shape
 
 
 def _stated(image: Any) -> tuple[Spacing | None, str, Floats | None]:

@@ -225,6 +225,7 @@ def _described(files: Sequence[Path]) -> list[FileStack]:
 
 
 def _of_image(path: Path, stack: ImageStack) -> FileStack:
+    """A stack of planes in files as one of frames, with what it lacks; DamagedInputError for a file that is cut off."""
     damaged = [why for file, why in stack.lost.items() if file.exists()]
     if damaged:
         raise DamagedInputError(damaged[0])

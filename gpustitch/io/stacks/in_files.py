@@ -113,26 +113,29 @@ def tiff_stacks(path: Path) -> list[ImageStack]:
 def _tiff_stacks(path: Path) -> list[ImageStack]:
     """The stacks of a TIFF: as its OME description says, if there is one that holds, else as its pages do."""
     text = _ome_text(path)
-    problem = ""
-    if text:
-        try:
-            master = metadata_file(text)
-            source = path.parent / master if master else path
-            if source.is_file():
-                described = ome_stacks(_ome_text(source) if master else text)
-                if described:
-                    own_names = frozenset(name for stack in described for name in stack.own_names)
-                    return _whole_or_own(path, [_of_ome(source, stack) for stack in described], own_names)
-                problem = f"the OME description in {source} is empty"
-            else:
-                problem = f"its metadata are in {source}, which is not there"
-        except ValueError as error:
-            problem = str(error)
-        except DamagedInputError as error:
-            problem = f"its metadata cannot be read: {error}"
-    stacks = _of_pages(path) if text else _of_tiff(path)
-    notes = (Remark(Trouble.UNREADABLE_FILE, f"{path}: {problem}; its pages are taken as they are"),) if problem else ()
-    return [replace(stack, notes=(*stack.notes, *notes)) for stack in stacks]
+    if not text:
+        return _of_tiff(path)
+    try:
+        return _as_described(path, text)
+    except ValueError as error:
+        problem = str(error)
+    except DamagedInputError as error:
+        problem = f"its metadata cannot be read: {error}"
+    note = Remark(Trouble.UNREADABLE_FILE, f"{path}: {problem}; its pages are taken as they are")
+    return [replace(stack, notes=(*stack.notes, note)) for stack in _of_pages(path)]
+
+
+def _as_described(path: Path, text: str) -> list[ImageStack]:
+    """The stacks that a TIFF's OME description, or the file that it names, tells of; ValueError if it does not hold."""
+    master = metadata_file(text)
+    source = path.parent / master if master else path
+    if not source.is_file():
+        raise ValueError(f"its metadata are in {source}, which is not there")
+    described = ome_stacks(_ome_text(source) if master else text)
+    if not described:
+        raise ValueError(f"the OME description in {source} is empty")
+    own_names = frozenset(name for stack in described for name in stack.own_names)
+    return _whole_or_own(path, [_of_ome(source, stack) for stack in described], own_names)
 
 
 def is_of_several(path: Path) -> bool:

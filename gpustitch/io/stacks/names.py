@@ -131,6 +131,7 @@ def _n_contrary(rows: Sequence[Row], counting: int) -> int:
 
 
 def _parts(rows: Sequence[Row], texts: Sequence[str]) -> list[_Part]:
+    """The stacks of names of one pattern: by channel, by time, and by other numbers that do not count planes."""
     varying = [i for i, column in enumerate(zip(*rows, strict=True)) if len(set(column)) > 1]
     parting = {kind: i for i in varying for kind, names in _PARTING.items() if names.search(texts[i])}
     counting = _counting(rows, texts, varying, parting)

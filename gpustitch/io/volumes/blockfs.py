@@ -133,6 +133,7 @@ class BlockfsVolume:
         return sum(i * s for i, s in zip(index, self._directory.strides, strict=True))
 
     def _block(self, entry: int, block: Box) -> npt.NDArray[Any] | None:
+        """Voxels of a block; None for one that was never written."""
         path, offset, size = self._directory.place(entry)
         if size == 0:
             return None

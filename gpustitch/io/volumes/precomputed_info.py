@@ -44,6 +44,7 @@ def _check_scale(scale: dict[str, Any], has_chunks: bool) -> None:
 
 
 def _check_chunks(scale: dict[str, Any]) -> None:
+    """Check what a scale says of its chunks and shards; ValueError for what no volume has."""
     text(scale["encoding"], "encoding")
     size = triple(scale, "size", 1)
     if not rows(scale["chunk_sizes"], "chunk_sizes"):

@@ -92,6 +92,7 @@ def _context() -> Any:
 
 
 def _by_tensorstore(folder: Path, array: dict[str, Any]) -> ZarrArray:
+    """An array that tensorstore opens; without a description of its own, by a consolidated one."""
     file = "zarr.json" if array.get("zarr_format") == 3 else ".zarray"
     spec = {
         "driver": "zarr3" if file == "zarr.json" else "zarr",

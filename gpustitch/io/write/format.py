@@ -26,6 +26,7 @@ from gpustitch.io.write.pyramid_layout import (
 )
 from gpustitch.model import ZYX, Box, Spacing, level_factors
 from gpustitch.model.arrays import Floats
+from gpustitch.ops import pyramid
 
 
 class Downsample(Protocol):
@@ -124,7 +125,7 @@ class Writing:
         Name of the channel, such as ``Ex_488_Em_525``, for formats that hold one: OME-Zarr. None for the volume's name.
     """
 
-    downsample: Downsample
+    downsample: Downsample = pyramid.downsample
     levels: int | None = None
     chunk_shape: Sequence[int] | None = None
     shard_bytes: int | None = None
@@ -155,18 +156,6 @@ class Writing:
             return None
         z, y, x = self.origin_um
         return z, y, x
-
-    @property
-    def shared(self) -> dict[str, Any]:
-        """The parameters that every writer takes."""
-        return {name: getattr(self, name) for name in ("sidecar", "overwrite", "n_writers", "in_flight_bytes")}
-
-    @property
-    def of_chunks(self) -> dict[str, Any]:
-        """The parameters that the writers of chunks and levels take besides."""
-        of_files = ("shard_bytes", "codec", "writer", "flush", "write_empty", "journal")
-        names = ("downsample", "levels", "chunk_shape", *of_files)
-        return {name: getattr(self, name) for name in names}
 
 
 def origin_along_axes_um(affine_lps_mm: Floats) -> Origin:

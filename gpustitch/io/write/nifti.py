@@ -7,7 +7,7 @@ import importlib
 import io
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from gpustitch.errors import MissingExtraError, ParameterError
 from gpustitch.io.images.files import check_compression
 from gpustitch.io.volumes.sidecar import Origin
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 from gpustitch.model.arrays import Floats
@@ -50,25 +50,12 @@ class NiftiVolumeWriter(SlabWriter):
         The file; compressed if its name ends in ``.gz``.
     shape, dtype, spacing
         The volume: (z, y, x); uint8, uint16, int16, uint32, float32 or float64.
-    affine_lps_mm
-        float64 (4, 4): from voxel (x, y, z, 1) to mm (LPS, as in DICOM). The file stores the matrix as sform and qform
-        (RAS). A qform cannot hold axes that are not at right angles: then the sform alone holds the matrix.
-        None for an unknown place: both codes are then 0, and the file states the voxel size alone.
-    origin_um
-        Centre (z, y, x) of the first voxel, um, of a volume without a matrix. The axes x, y and z are then taken for
-        left, posterior and superior, and the codes are 2: aligned with other files, not with a patient.
-    compression
-        Level 1 to 9 of a compressed file, 1 by default; 0 for a plain file.
-    sidecar
-        Written as JSON to ``<name>.json`` beside the file.
-    overwrite
-        Replace the file if it exists (when the new one is complete).
-    n_writers
-        Number of threads that compress.
-    in_flight_bytes
-        Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
-    samples, n_volumes, volume_step_s
-        Colors, and volumes in time, as :class:`gpustitch.io.write.format.Writing` has them.
+    writing
+        How it is written. The file stores ``affine_lps_mm`` as sform and qform (RAS). A qform cannot hold axes that are
+        not at right angles: then the sform alone holds the matrix. With ``origin_um`` alone the axes x, y and z are
+        taken for left, posterior and superior, and the codes are 2: aligned with other files, not with a patient.
+        Without both, both codes are 0, and the file states the voxel size alone. ``compression`` is a level 1 to 9 of a
+        compressed file, 1 by default; 0 for a plain file.
 
     Raises
     ------
@@ -88,33 +75,24 @@ class NiftiVolumeWriter(SlabWriter):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        *,
-        affine_lps_mm: Floats | None = None,
-        origin_um: Origin | None = None,
-        compression: int | None = None,
-        sidecar: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        n_writers: int = N_WRITERS,
-        in_flight_bytes: int = IN_FLIGHT_BYTES,
-        samples: int = 1,
-        n_volumes: int = 1,
-        volume_step_s: float | None = None,
+        writing: Writing,
     ) -> None:
-        super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
-        self._level = _checked_level(self.path, compression)
+        super().__init__(path, shape, dtype, spacing, writing)
+        self._level = _checked_level(self.path, writing.compression)
         if self.dtype.name not in _TYPES:
             raise ParameterError(f"`dtype` of a NIfTI volume is one of {', '.join(_TYPES)}, not {self.dtype}")
-        n_threads = min(checked_writers(n_writers), n_writers if self._level else 1)
+        n_threads = min(checked_writers(writing.n_writers), writing.n_writers if self._level else 1)
+        samples, n_volumes = writing.samples, writing.n_volumes
         planes, rows, columns = self.shape
         check_samples(samples, columns, self.dtype)
         if n_volumes < 1 or planes % n_volumes:
             raise ParameterError(f"`n_volumes` is {n_volumes}, but {planes} planes are not so many volumes of one size")
         lengths = (planes // n_volumes, rows, columns // samples)
         kind = _RGB if samples > 1 else self.dtype
-        code = _SCANNER
-        if affine_lps_mm is None and origin_um is not None:
-            affine_lps_mm, code = _upright(spacing, origin_um), _ALIGNED
-        head = nifti_header(lengths, kind, spacing, affine_lps_mm, n_volumes, volume_step_s, code)
+        affine_lps_mm, code = writing.affine_lps_mm, _SCANNER
+        if affine_lps_mm is None and writing.place_um is not None:
+            affine_lps_mm, code = _upright(spacing, writing.place_um), _ALIGNED
+        head = nifti_header(lengths, kind, spacing, affine_lps_mm, n_volumes, writing.volume_step_s, code)
         self._check, self._size = 0, 0  # CRC-32 and length of the plain bytes, which end a gzip file
         self._start(n_threads, head)
 
@@ -240,16 +218,4 @@ class NiftiOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        return NiftiVolumeWriter(
-            path,
-            shape,
-            dtype,
-            spacing,
-            compression=writing.compression,
-            affine_lps_mm=writing.affine_lps_mm,
-            origin_um=writing.place_um if writing.affine_lps_mm is None else None,
-            samples=writing.samples,
-            n_volumes=writing.n_volumes,
-            volume_step_s=writing.volume_step_s,
-            **writing.shared,
-        )
+        return NiftiVolumeWriter(path, shape, dtype, spacing, writing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,18 +41,13 @@ class OmeZarrWriter(PyramidWriter):
 
     Parameters
     ----------
-    version
-        ``0.5``, or ``0.4`` (without shards) for readers that know no zarr 3.
-    compression
-        Level of the codec, 1 to 9; 0 for none.
-    origin_um
-        Centre (z, y, x) of the first voxel. None puts the volume's corner at 0, so the centre half a voxel from it:
-        there viewers show a precomputed volume.
-    channel
-        The channel's name, which may state its emission: :mod:`gpustitch.io.write.omero`. None for the volume's name.
-    **options
-        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``, ``codec``
-        one of ``codecs``.
+    path, shape, dtype, spacing
+        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`; ``dtype`` is one of ``written_types``.
+    writing
+        How it is written. ``version`` is ``0.5``, or ``0.4`` (without shards) for readers that know no zarr 3. A place
+        that is not known puts the volume's corner at 0, so the first voxel's centre half a voxel from it: there viewers
+        show a precomputed volume. ``channel`` may state the emission (:mod:`gpustitch.io.write.omero`); None for the
+        volume's name.
 
     Raises
     ------
@@ -70,21 +66,16 @@ class OmeZarrWriter(PyramidWriter):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        *,
-        version: str = VERSIONS[0],
-        compression: int = DEFAULT_COMPRESSION,
-        origin_um: tuple[float, float, float] | None = None,
-        channel: str | None = None,
-        **options: Any,
+        writing: Writing,
     ) -> None:
-        self.version = version
-        self._channel = channel
-        self.compression = 0 if options.get("codec") == "none" else compression
-        self.origin_um = origin_um
-        options["shard_bytes"] = _shards_of(version, options.get("shard_bytes"))
+        self.version = writing.version or VERSIONS[0]
+        self.origin_um = writing.place_um
+        compression = DEFAULT_COMPRESSION if writing.compression is None else writing.compression
         if not 0 <= compression <= 9:
             raise ParameterError(f"`compression` of OME-Zarr is a level from 0 (none) to 9, not {compression}")
-        super().__init__(path, shape, dtype, spacing, **options)
+        self.compression = 0 if writing.codec == "none" else compression
+        shard_bytes = _shards_of(self.version, writing.shard_bytes)
+        super().__init__(path, shape, dtype, spacing, dataclasses.replace(writing, shard_bytes=shard_bytes))
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
         if self.version == "0.4":
@@ -111,7 +102,9 @@ class OmeZarrWriter(PyramidWriter):
         voxels = self._sample()
         finite = voxels[np.isfinite(voxels)]
         least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        self._describe_group(omero=omero(self._channel or self._name, self.dtype, shown_range(voxels), least, most))
+        self._describe_group(
+            omero=omero(self._writing.channel or self._name, self.dtype, shown_range(voxels), least, most)
+        )
 
     def _sample(self) -> npt.NDArray[Any]:
         """Chunks of the finest level as they are on the disk, spread over the files that are there.
@@ -264,15 +257,4 @@ class OmeZarrOutput(PyramidFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        return OmeZarrWriter(
-            path,
-            shape,
-            dtype,
-            spacing,
-            version=writing.version or VERSIONS[0],
-            compression=DEFAULT_COMPRESSION if writing.compression is None else writing.compression,
-            origin_um=writing.place_um,
-            channel=writing.channel,
-            **writing.of_chunks,
-            **writing.shared,
-        )
+        return OmeZarrWriter(path, shape, dtype, spacing, writing)

@@ -18,14 +18,14 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
 from gpustitch.io.images.files import IMAGEJ_TYPES, check_compression, encode_tiff
 from gpustitch.io.images.jp2 import encode_jp2
-from gpustitch.io.journal import Journal
 from gpustitch.io.manifest import SUFFIX, Making, Manifest, Whole, read_manifest
 from gpustitch.io.partial import flush
-from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
+from gpustitch.io.volumes.sidecar import SIDECAR, sidecar_of
 from gpustitch.io.write.files.closing import Closing
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, Handed, InFlight, checked_writers
+from gpustitch.io.write.in_flight import Handed, InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import triple
+from gpustitch.io.write.slab_writer import slab_shape
 from gpustitch.model import ZYX, Box, Spacing
 
 PLANES = "planes"  # the format, and the folder in a pipeline's output
@@ -34,7 +34,6 @@ DEFAULT_COMPRESSION = 3
 _TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 _JP2_TYPES = ("uint8", "uint16")
 _LEAST_DIGITS = 5
-_SLAB_BYTES, _MOST_PLANES = 1 << 26, 64
 
 
 class PlanesWriter(Closing):
@@ -50,23 +49,10 @@ class PlanesWriter(Closing):
         Folder to create.
     shape, dtype, spacing
         The volume: (z, y, x). JPEG 2000 holds uint8 and uint16.
-    codec
-        ``deflate`` or ``none`` for TIFF, or ``jpeg2000``; None for the first.
-    compression
-        Level of Deflate, 1 to 9; None for the default.
-    sidecar
-        Written as ``gpustitch.json`` into the folder at the end.
-    overwrite
-        Replace ``path`` if it exists (when the new folder is complete).
-    n_writers
-        Number of threads that encode and write.
-    in_flight_bytes
-        Bound on bytes handed over and not yet written.
-    origin_um
-        Centre (z, y, x) of the first voxel, which the sidecar states.
-    journal
-        Where each finished file is noted; those that an earlier run has noted are kept. The folder is then ``path``
-        from the beginning, and stays if an error ends the run.
+    writing
+        How it is written. ``codec`` is ``deflate`` (the default) or ``none`` for TIFF, or ``jpeg2000``; ``compression``
+        a level of Deflate, 1 to 9. The sidecar states the place. With a ``journal`` the folder is ``path`` from the
+        beginning, and stays if an error ends the run.
 
     Raises
     ------
@@ -82,44 +68,34 @@ class PlanesWriter(Closing):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        *,
-        codec: str | None = None,
-        compression: int | None = None,
-        sidecar: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        n_writers: int = N_WRITERS,
-        in_flight_bytes: int = IN_FLIGHT_BYTES,
-        origin_um: Origin | None = None,
-        journal: Journal | None = None,
+        writing: Writing,
     ) -> None:
         self.path = Path(path)
         self.shape = triple(shape, "shape")
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.spacing = spacing
-        self._encode, suffix = _encoder(self.dtype, spacing, codec, compression)
-        checked_writers(n_writers)
-        plane_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
-        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, plane_bytes)))
-        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
+        self._encode, suffix = _encoder(self.dtype, spacing, writing.codec, writing.compression)
+        checked_writers(writing.n_writers)
+        self.block_shape = slab_shape(self.shape, self.dtype)
         digits = max(_LEAST_DIGITS, len(str(self.shape[0] - 1)))
         self._pattern = f"z%0{digits}d{suffix}"
-        self._sidecar, self._origin_um, self._journal = sidecar, origin_um, journal
+        self._writing, self._journal = writing, writing.journal
         self._given: set[int] = set()
         self._lock = threading.Lock()
-        self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
-        settings = {"codec": codec or CODECS[0], "shape": list(self.shape), "dtype": self.dtype.name}
+        self._in_flight = InFlight(self.path, writing.in_flight_bytes, "a plane")
+        settings = {"codec": writing.codec or CODECS[0], "shape": list(self.shape), "dtype": self.dtype.name}
         with contextlib.ExitStack() as stack:
-            if journal is None:
-                self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
+            if self._journal is None:
+                self._folder = stack.enter_context(atomic_directory(self.path, overwrite=writing.overwrite))
             else:
                 self._folder = self.path
                 self._folder.mkdir(exist_ok=True)
             manifest = self._folder / (self._pattern + SUFFIX)
-            found = None if journal is None else read_manifest(manifest)
+            found = None if self._journal is None else read_manifest(manifest)
             known = {} if found is None else found[1]
             self._had = frozenset(z for z in range(self.shape[0]) if self._is_kept(z, known))
             self._manifest = stack.enter_context(Manifest(manifest, Making(settings, ())))
-            self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, "gpustitch-planes"))
+            self._pool = stack.enter_context(ThreadPoolExecutor(writing.n_writers, "gpustitch-planes"))
             self._stack = stack.pop_all()
 
     def _is_kept(self, z: int, known: Mapping[str, Whole]) -> bool:
@@ -214,7 +190,7 @@ class PlanesWriter(Closing):
             raise error
         self._in_flight.raise_failure()
         with os_errors(self.path):
-            if (content := sidecar_of(self._sidecar, self._origin_um)) is not None:
+            if (content := sidecar_of(self._writing.sidecar, self._writing.place_um)) is not None:
                 (self._folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             for file in self._folder.iterdir():
                 flush(file)
@@ -263,9 +239,4 @@ class PlanesOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        options: dict[str, Any] = {
-            "codec": writing.codec,
-            "compression": writing.compression,
-            "journal": writing.journal,
-        }
-        return PlanesWriter(path, shape, dtype, spacing, origin_um=writing.place_um, **options, **writing.shared)
+        return PlanesWriter(path, shape, dtype, spacing, writing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -31,32 +31,19 @@ class PrecomputedWriter(PyramidWriter):
     ``dtype`` is one of ``written_types``. The sidecar lies beside ``info``. Chunks of zeros are not in the shards:
     with ``write_empty`` each chunk has a file. Only chunks in shards are compressed.
 
-    Parameters
-    ----------
-    origin_um
-        Centre (z, y, x) of the first voxel, um: :func:`gpustitch.io.write.pyramid_layout.precomputed_info` has whole
-        voxels of it, the sidecar all. None for a place that is not known.
-    **options
-        As in :class:`gpustitch.io.write.pyramid_writer.PyramidWriter`.
+    Of the first voxel's place :func:`gpustitch.io.write.pyramid_layout.precomputed_info` has whole voxels, the sidecar
+    all.
     """
 
     written_types: ClassVar = ("uint8", "uint16", "int16", "uint32", "float32")
     codecs: ClassVar = ("none", "gzip")
     writers: ClassVar = ("tensorstore", "direct")
 
-    def __init__(
-        self,
-        path: str | Path,
-        shape: Sequence[int],
-        dtype: npt.DTypeLike,
-        spacing: Spacing,
-        *,
-        origin_um: Origin | None = None,
-        **options: Any,
-    ) -> None:
-        self.origin_um = self._beside_um = origin_um
-        self._direct: DirectShards | None = None
-        super().__init__(path, shape, dtype, spacing, **options)
+    _direct: DirectShards | None = None
+
+    @property
+    def _beside_um(self) -> Origin | None:
+        return self._writing.place_um
 
     @classmethod
     def checked_files(
@@ -82,7 +69,7 @@ class PrecomputedWriter(PyramidWriter):
         return codec, shard_bytes
 
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
-        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self.origin_um)
+        info = precomputed_info(self.shape, self.dtype, self.spacing, self.levels, self.chunk_shape, self._beside_um)
         if self.shard_bytes:
             encoding = "raw" if self.codec == "none" else self.codec
             for factor, scale in zip(self.factors, info["scales"], strict=True):
@@ -103,7 +90,7 @@ class PrecomputedWriter(PyramidWriter):
             ]
             self._numbers = [np.argsort(order) for order in self._orders]
         if self._writer == "direct":
-            self._direct = DirectShards(info["scales"], self._n_writers, flush=self._flush)
+            self._direct = DirectShards(info["scales"], self._writing.n_writers, flush=self._writing.flush)
         return {level.name: self._opened(folder, level.name, context) for level in self._folders}
 
     def _file(self, level: int, index: ZYX) -> str:
@@ -122,7 +109,7 @@ class PrecomputedWriter(PyramidWriter):
         return store[ts.d["channel"][0]].translate_to[0].transpose([2, 1, 0])
 
     def _store(self, level: int, box: Box, voxels: npt.NDArray[Any], *, may_refer: bool) -> Any:
-        if self._write_empty and not voxels.any():
+        if self._writing.write_empty and not voxels.any():
             _write_zeros(self._folders[level], box.shift(self._offsets[level]), voxels)
             return None
         if self._direct is not None:
@@ -164,12 +151,4 @@ class PrecomputedOutput(PyramidFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        return PrecomputedWriter(
-            path,
-            shape,
-            dtype,
-            spacing,
-            origin_um=writing.place_um,
-            **writing.of_chunks,
-            **writing.shared,
-        )
+        return PrecomputedWriter(path, shape, dtype, spacing, writing)

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.atomic import atomic_directory, os_errors
-from gpustitch.io.journal import Journal
 from gpustitch.io.volumes.record import Files, write_record
 from gpustitch.io.volumes.sidecar import SIDECAR, Origin, sidecar_of
 from gpustitch.io.write.files.closing import Closing
@@ -25,8 +24,8 @@ from gpustitch.io.write.files.resumed import feeds, finished_blocks
 from gpustitch.io.write.files.sealing import FileStates, Ledger, flush_rest
 from gpustitch.io.write.files.unfinished import Unfinished
 from gpustitch.io.write.files.whole_files import WholeFiles
-from gpustitch.io.write.format import Downsample
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, InFlight, checked_writers
+from gpustitch.io.write.format import Writing
+from gpustitch.io.write.in_flight import InFlight, checked_writers
 from gpustitch.io.write.pyramid_layout import (
     DEFAULT_CHUNK,
     DEFAULT_LEVELS,
@@ -52,7 +51,7 @@ class PyramidWriter(Closing):
     makes the next block. Voxels that do not are kept until their file is whole, so that each file is written once.
     A context manager. All files go into the folder ``.<name>.partial``. The folder becomes ``path`` when the ``with``
     block ends without an error and every write has succeeded; otherwise the folder is removed. Methods may be called
-    from several threads. Nothing but zeros has no file unless ``write_empty``; the record of files
+    from several threads. Zeros have no file unless ``write_empty``; the record of files
     (``gpustitch.io.volumes.record``) says so.
 
     Parameters
@@ -61,36 +60,11 @@ class PyramidWriter(Closing):
         Folder to create.
     shape, dtype, spacing
         The volume at full resolution: (z, y, x), one of ``written_types``.
-    downsample
-        Halves a block along some axes: :func:`gpustitch.ops.pyramid.downsample`.
-    levels
-        Number of levels; :func:`gpustitch.model.level_factors` says along which axes each is halved.
-    chunk_shape
-        Voxels (z, y, x) of a stored chunk.
-    shard_bytes
-        About how many bytes of voxels a file holds, at most: :func:`gpustitch.io.write.shards.file_shape`. 0 gives
-        each chunk a file. None for the format's default.
-    codec
-        How chunks are compressed, one of ``codecs``; None for the first.
-    writer
-        Who writes the files, one of ``writers``; None for the first.
-    sidecar
-        Written as ``gpustitch.json`` into the folder when all voxels are given: until then it may still change.
-    overwrite
-        Replace ``path`` if it exists (when the new volume is complete).
-    n_writers
-        Number of files written, and chunks encoded, at the same time.
-    in_flight_bytes
-        Bound on bytes handed over and not yet written; ``write`` waits for room.
-    flush
-        Wait until every file is on the disk, and keep checksums in the record. A failing disk is then noticed, and a
-        volume with its name is whole even after a power cut.
-    write_empty
-        Write chunks of zeros too, for readers to which a missing chunk is an error.
-    journal
-        Where each finished file is noted. Files that an earlier run has noted are kept: :meth:`missing` tells which
-        blocks are to come. The folder is then ``path`` from the beginning, and stays if an error ends the run. With a
-        part of a journal this writes into a volume that another process has begun and will finish.
+    writing
+        How it is written. With a ``journal`` the folder is ``path`` from the beginning, and stays if an error ends the
+        run; :meth:`missing` tells which blocks are to come. With a part of a journal this writes into a volume that
+        another process has begun and will finish. With ``flush`` each file is on the disk before it is noted, and the
+        record keeps checksums.
 
     Raises
     ------
@@ -103,7 +77,6 @@ class PyramidWriter(Closing):
     written_types: ClassVar[tuple[str, ...]]
     codecs: ClassVar[tuple[str, ...]]
     writers: ClassVar[tuple[str, ...]] = ("tensorstore",)
-    _beside_um: Origin | None = None  # place of the first voxel that the description has no room for
 
     def __init__(
         self,
@@ -111,69 +84,72 @@ class PyramidWriter(Closing):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        *,
-        downsample: Downsample,
-        levels: int = DEFAULT_LEVELS,
-        chunk_shape: Sequence[int] = DEFAULT_CHUNK,
-        shard_bytes: int | None = None,
-        codec: str | None = None,
-        writer: str | None = None,
-        sidecar: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        n_writers: int = N_WRITERS,
-        in_flight_bytes: int = IN_FLIGHT_BYTES,
-        flush: bool = True,
-        write_empty: bool = False,
-        journal: Journal | None = None,
+        writing: Writing,
     ) -> None:
         self.path = Path(path)
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.shape = triple(shape, "shape")
         self.spacing = spacing
+        chunk_shape = DEFAULT_CHUNK if writing.chunk_shape is None else writing.chunk_shape
         self.chunk_shape = chunk_within(self.shape, chunk_shape)
-        self.levels = checked_levels(levels)
+        self.levels = checked_levels(DEFAULT_LEVELS if writing.levels is None else writing.levels)
         if self.dtype.name not in self.written_types:
             raise ParameterError(f"`dtype` of a volume is one of {', '.join(self.written_types)}, not {self.dtype}")
         self.factors = level_factors(spacing, self.levels)
         self.block_shape = block_shape_of(self.factors, chunk_shape)
         check_block(self.block_shape, self.shape, self.dtype)
-        self.codec, self.shard_bytes = self.checked_files(codec, shard_bytes, write_empty, writer)
-        self._writer, self._write_empty = writer or self.writers[0], write_empty
+        of_files = writing.codec, writing.shard_bytes, writing.write_empty, writing.writer
+        self.codec, self.shard_bytes = self.checked_files(*of_files)
+        self._writer = writing.writer or self.writers[0]
         self.file_shapes = [
             file_shape(self.shape, self.chunk_shape, self.dtype.itemsize, factor, self.shard_bytes)
             for factor in self.factors
         ]
-        self._n_writers = checked_writers(n_writers)
-        self._downsample = downsample
-        self._flush, self._sidecar = flush, sidecar
-        self._in_flight = InFlight(self.path, in_flight_bytes, "a chunk")
-        self._is_part = journal is not None and journal.is_part
+        checked_writers(writing.n_writers)
+        self._writing = writing
+        self._in_flight = InFlight(self.path, writing.in_flight_bytes, "a chunk")
+        self._is_part = writing.journal is not None and writing.journal.is_part
         files = zip(self.factors, self.file_shapes, strict=True)
         self._states = [FileStates(level_shape(self.shape, factor), unit) for factor, unit in files]
         self._unfinished = Unfinished(self.dtype)
-        self._lock = threading.Lock()  # for the attributes below
+        self._lock = threading.Lock()  # for the attribute below
         self._given: set[ZYX] = set()
         with contextlib.ExitStack() as stack:
-            if journal is None:
-                self._folder = stack.enter_context(atomic_directory(self.path, overwrite=overwrite))
-            else:
-                self._folder = self.path
-                self._folder.mkdir(exist_ok=True)
-            self._stores = self._create(self._folder, writing_context(self._n_writers))
-            self._levels, self._keys = tuple(self._stores.values()), tuple(self._stores)
-            self._ledger = Ledger(
-                self._states,
-                self._place,
-                lambda level, index: f"{self.path.name}/{self._keys[level]}/{'.'.join(map(str, index))}",
-                journal,
-                self._n_writers,
-                lambda error: self._in_flight.leave(0, error),
-            )
-            self._whole = WholeFiles(
-                self._states, self._ledger, self._in_flight, self._store, write_empty=write_empty, seal=flush
-            )
-            self.go_on()
+            self._begin(stack)
             self._stack = stack.pop_all()
+
+    def _begin(self, stack: contextlib.ExitStack) -> None:
+        """Make the folder and its stores, or take over what an earlier run has left there."""
+        writing = self._writing
+        if writing.journal is None:
+            self._folder = stack.enter_context(atomic_directory(self.path, overwrite=writing.overwrite))
+        else:
+            self._folder = self.path
+            self._folder.mkdir(exist_ok=True)
+        self._stores = self._create(self._folder, writing_context(writing.n_writers))
+        self._levels, self._keys = tuple(self._stores.values()), tuple(self._stores)
+        self._ledger = Ledger(
+            self._states,
+            self._place,
+            lambda level, index: f"{self.path.name}/{self._keys[level]}/{'.'.join(map(str, index))}",
+            writing.journal,
+            writing.n_writers,
+            lambda error: self._in_flight.leave(0, error),
+        )
+        self._whole = WholeFiles(
+            self._states,
+            self._ledger,
+            self._in_flight,
+            self._store,
+            write_empty=writing.write_empty,
+            seal=writing.flush,
+        )
+        self.go_on()
+
+    @property
+    def _beside_um(self) -> Origin | None:
+        """The place of the first voxel, for the sidecar of a format whose description has no room for it."""
+        return None
 
     @abstractmethod
     def _create(self, folder: Path, context: Any) -> Mapping[str, Any]:
@@ -263,7 +239,7 @@ class PyramidWriter(Closing):
 
     def _halved(self, voxels: npt.NDArray[Any], level: int) -> npt.NDArray[Any]:
         """The voxels of a level, of those of the finer one before it."""
-        return self._downsample(voxels, factors=factors_between(*self.factors[level - 1 : level + 1]))
+        return self._writing.downsample(voxels, factors=factors_between(*self.factors[level - 1 : level + 1]))
 
     def write_levels(
         self, box: Box, levels: Sequence[npt.NDArray[Any]], release: Callable[[], None] | None = None
@@ -302,17 +278,17 @@ class PyramidWriter(Closing):
         with os_errors(self.path):
             self._conclude()
             write_record(self._folder, self._record())
-            if self._flush:
+            if self._writing.flush:
                 flush_rest(self._folder)
 
     def _finish(self) -> None:
         if self._is_part:  # files that are not whole are made of finer ones, when all of these are there
             return
-        if (sidecar := sidecar_of(self._sidecar, self._beside_um)) is not None:
+        if (sidecar := sidecar_of(self._writing.sidecar, self._beside_um)) is not None:
             (self._folder / SIDECAR).write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
         for level, file, voxels in self._unfinished.drained():
             self._complete(level, file, voxels)
-        if self._write_empty:
+        if self._writing.write_empty:
             self._in_flight.wait_for_all()
             self._fill()
 
@@ -372,7 +348,7 @@ class PyramidWriter(Closing):
     def _complete(self, level: int, file: Box, voxels: npt.NDArray[Any] | None, *, is_shared: bool = False) -> None:
         """Write a whole file; the array of one that is not shared is used again."""
         if voxels is None:
-            if not self._write_empty:  # else the end writes what is not there
+            if not self._writing.write_empty:  # else the end writes what is not there
                 self._ledger.empty(level, [file])
         else:
             after = None if is_shared else functools.partial(self._unfinished.free, voxels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,13 +18,20 @@ from gpustitch.io.atomic import atomic_file, atomic_record
 from gpustitch.io.provenance import json_text
 from gpustitch.io.volumes.sidecar import SIDECAR_SCHEMA
 from gpustitch.io.write.files.closing import Closing
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.in_flight import InFlight, InTurn, Stopped
 from gpustitch.io.write.pyramid_layout import triple
-from gpustitch.model import Box, Spacing
+from gpustitch.model import ZYX, Box, Spacing
 
-# Slabs of `blocks`: at most this many planes and this many bytes, but at least one plane.
+# Slabs have at most this many planes and this many bytes, but at least one plane.
 _MOST_PLANES = 64
 _SLAB_BYTES = 1 << 26
+
+
+def slab_shape(shape: ZYX, dtype: np.dtype[Any]) -> ZYX:
+    """Shape (z, y, x) of slabs of whole planes that are handed over together: neither many planes nor many bytes."""
+    n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, shape[1] * shape[2] * dtype.itemsize)))
+    return min(n_planes, shape[0]), shape[1], shape[2]
 
 
 class SlabWriter(Closing):
@@ -48,27 +55,25 @@ class SlabWriter(Closing):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        sidecar: Mapping[str, Any] | None,
-        overwrite: bool,
-        in_flight_bytes: int,
+        writing: Writing,
     ) -> None:
         self.path = Path(path)
         self.shape = triple(shape, "shape")
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.spacing = spacing
-        n_planes = max(1, min(_MOST_PLANES, _SLAB_BYTES // max(1, self._plane_bytes)))
-        self.block_shape = (min(n_planes, self.shape[0]), *self.shape[1:])
-        self._sidecar, self._overwrite = sidecar, overwrite
+        self.block_shape = slab_shape(self.shape, self.dtype)
+        self._writing = writing
         self._next = 0
         self._order = threading.Lock()
-        self._in_flight = InFlight(self.path, in_flight_bytes, "a plane")
+        self._in_flight = InFlight(self.path, writing.in_flight_bytes, "a plane")
 
     def _start(self, n_writers: int, head: bytes = b"") -> None:
         """Start the threads that make pieces and the one that writes them; ``head`` comes before the planes."""
         with contextlib.ExitStack() as stack:
-            if self._sidecar is not None:  # entered first: it gets its name last
-                self._write_sidecar = stack.enter_context(atomic_record(self.path, overwrite=self._overwrite))
-            self._file = stack.enter_context(atomic_file(self.path, overwrite=self._overwrite))
+            overwrite = self._writing.overwrite
+            if self._writing.sidecar is not None:  # entered first: it gets its name last
+                self._write_sidecar = stack.enter_context(atomic_record(self.path, overwrite=overwrite))
+            self._file = stack.enter_context(atomic_file(self.path, overwrite=overwrite))
             self._pool = stack.enter_context(ThreadPoolExecutor(n_writers, self._threads))
             self._pieces = InTurn(self._in_flight, self._pool)
             self._thread = threading.Thread(target=self._run, name=f"{self._threads}-write", daemon=True)
@@ -136,8 +141,8 @@ class SlabWriter(Closing):
         if error is not None:
             raise error
         self._in_flight.raise_failure()
-        if self._sidecar is not None:
-            self._write_sidecar(json_text({"schema": SIDECAR_SCHEMA, **self._sidecar}))
+        if self._writing.sidecar is not None:
+            self._write_sidecar(json_text({"schema": SIDECAR_SCHEMA, **self._writing.sidecar}))
 
     @abc.abstractmethod
     def _write_file(self) -> None:

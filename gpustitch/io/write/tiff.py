@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ import tifffile
 from gpustitch.errors import ParameterError
 from gpustitch.io.images.files import IMAGEJ_TYPES, TIFF_SUFFIXES, check_compression
 from gpustitch.io.write.format import OutputFormat, VolumeOutput, Writing
-from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, N_WRITERS, checked_writers
+from gpustitch.io.write.in_flight import checked_writers
 from gpustitch.io.write.slab_writer import SlabWriter, check_samples
 from gpustitch.model import ZYX, Spacing
 
-METADATA = ("imagej", "ome")
 _OME_TYPES = (*IMAGEJ_TYPES, "int16", "uint32", "float64")
 _STRIP_BYTES = 1 << 18  # of a compressed plane: a reader of few rows then decodes little more than these rows
 _CLASSIC_BYTES = (1 << 32) - (1 << 26)  # offsets of a classic TIFF have 32 bits; the directories take some bytes
@@ -37,27 +36,14 @@ class TiffVolumeWriter(SlabWriter):
     Parameters
     ----------
     path
-        The file. A name that ends in ``.ome.tif`` or ``.ome.tiff`` has OME metadata.
+        The file. It has ImageJ's metadata if ImageJ can open it: its types, and less than 4 GiB. Files that may grow
+        beyond that are BigTIFF. These, other types, and names that end in ``.ome.tif`` or ``.ome.tiff`` have OME
+        metadata.
     shape, dtype, spacing
-        The volume: (z, y, x); uint8, uint16 and float32, with OME metadata also int16, uint32 and float64.
-    metadata
-        ``imagej`` or ``ome``. None takes ``imagej`` if ImageJ itself can open the file (its types, and less than
-        4 GiB), otherwise ``ome``. Files that may grow beyond 4 GiB are BigTIFF. ImageJ opens BigTIFF only through
-        Bio-Formats, which reads OME metadata.
-    compression
-        Level 1 to 9 of zlib's Deflate; 0 for none.
-    sidecar
-        Written as JSON to ``<name>.json`` beside the file.
-    overwrite
-        Replace the file if it exists (when the new one is complete).
-    n_writers
-        Number of threads that compress.
-    in_flight_bytes
-        Bound on bytes handed over and not yet written (a larger slab goes alone); ``write`` waits for room.
-    samples
-        3 for colors, as :class:`gpustitch.io.write.format.Writing` has it.
-    origin_um
-        Centre of the first voxel (z, y, x), um. OME metadata state it for each plane, ImageJ's as an origin in voxels.
+        The volume: (z, y, x); uint8, uint16, float32, int16, uint32 or float64.
+    writing
+        How it is written. ``compression`` is a level of zlib's Deflate, 1 to 9, 0 (the default) for none. OME metadata
+        state the place for each plane, ImageJ's as an origin in voxels.
 
     Raises
     ------
@@ -75,40 +61,24 @@ class TiffVolumeWriter(SlabWriter):
         shape: Sequence[int],
         dtype: npt.DTypeLike,
         spacing: Spacing,
-        *,
-        metadata: str | None = None,
-        compression: int = 0,
-        sidecar: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
-        n_writers: int = N_WRITERS,
-        in_flight_bytes: int = IN_FLIGHT_BYTES,
-        samples: int = 1,
-        origin_um: tuple[float, float, float] | None = None,
+        writing: Writing,
     ) -> None:
-        super().__init__(path, shape, dtype, spacing, sidecar, overwrite, in_flight_bytes)
-        check_samples(samples, self.shape[2], self.dtype)
-        self._samples, self._origin_um = samples, origin_um
+        super().__init__(path, shape, dtype, spacing, writing)
+        check_samples(writing.samples, self.shape[2], self.dtype)
+        self._samples, self._origin_um = writing.samples, writing.place_um
         self.big = math.prod(self.shape) * self.dtype.itemsize > _CLASSIC_BYTES
-        self.metadata = self._kind_of_metadata(metadata)
-        check_compression(compression)
-        self._compression = compression
+        self.metadata = self._kind_of_metadata()
+        self._compression = writing.compression or 0
+        check_compression(self._compression)
         self._rows = max(1, min(self.shape[1], _STRIP_BYTES * self.shape[1] // max(1, self._plane_bytes)))
-        self._start(checked_writers(n_writers))
+        self._start(checked_writers(writing.n_writers))
 
-    def _kind_of_metadata(self, metadata: str | None) -> str:
+    def _kind_of_metadata(self) -> str:
+        """``imagej`` if ImageJ itself can open the file; it opens BigTIFF only through Bio-Formats, which reads OME."""
+        if self.dtype.name not in _OME_TYPES:
+            raise ParameterError(f"`dtype` of a TIFF is one of {', '.join(_OME_TYPES)}, not {self.dtype}")
         named_ome = self.path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-        if metadata is None:
-            metadata = "ome" if named_ome or self.big or self.dtype.name not in IMAGEJ_TYPES else "imagej"
-        if metadata not in METADATA:
-            raise ParameterError(f"`metadata` of a TIFF are {' or '.join(METADATA)}, not {metadata}")
-        if named_ome and metadata != "ome":
-            raise ParameterError(f"{self.path} is named as OME-TIFF; give it another name for {metadata} metadata")
-        if self.big and metadata == "imagej":
-            raise ParameterError(f"{self.path} may grow beyond 4 GiB, which ImageJ cannot open; choose ome metadata")
-        types = IMAGEJ_TYPES if metadata == "imagej" else _OME_TYPES
-        if self.dtype.name not in types:
-            raise ParameterError(f"`dtype` with {metadata} metadata is one of {', '.join(types)}, not {self.dtype}")
-        return metadata
+        return "ome" if named_ome or self.big or self.dtype.name not in IMAGEJ_TYPES else "imagej"
 
     def _hand_over(self, voxels: npt.NDArray[Any], release: Callable[[], None] | None) -> None:
         """Queue the strips of the planes."""
@@ -189,13 +159,4 @@ class TiffOutput(OutputFormat):
 
     def open(self, path: Path, shape: ZYX, dtype: np.dtype[Any], spacing: Spacing, writing: Writing) -> VolumeOutput:
         """A writer of a volume."""
-        return TiffVolumeWriter(
-            path,
-            shape,
-            dtype,
-            spacing,
-            compression=writing.compression or 0,
-            samples=writing.samples,
-            origin_um=writing.place_um,
-            **writing.shared,
-        )
+        return TiffVolumeWriter(path, shape, dtype, spacing, writing)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpustitch.model import ZYX, Candidate, Link, Match
+from gpustitch.model import ZYX, Candidate, Link, Match, Volume
 from gpustitch.model.arrays import Floats, PxZYX
+from gpustitch.oblique.align.in_range import in_range
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.overlaps.bending import with_bend
 from gpustitch.oblique.align.overlaps.camera import CameraView
@@ -129,13 +130,12 @@ def link_tiles(
         Whether objects may have moved between the tiles, as debris does. Then what lies between them is asked too.
     """
     fixed, moving = Counted(overlap.fixed), Counted(overlap.moving)
-    overlap = dataclasses.replace(overlap, fixed=fixed, moving=moving)
+    seen: Sequence[Volume] = (fixed, moving)
     if still is not None:
-        first, second = (Cleared(v, half) for v, half in zip((fixed, moving), still.halves, strict=True))
-        overlap = dataclasses.replace(overlap, fixed=first, moving=second)
-    link, count = _Linking(
-        overlap, names, options, reach_px, rng, workers, may_move=may_move, is_cleared=still is not None
-    ).link()
+        seen = [Cleared(volume, half) for volume, half in zip(seen, still.halves, strict=True)]
+    overlap = in_range(dataclasses.replace(overlap, fixed=seen[0], moving=seen[1]))
+    linking = _Linking(overlap, names, options, reach_px, rng, workers, may_move=may_move, is_cleared=still is not None)
+    link, count = linking.link()
     return link, dataclasses.replace(count, n_bytes=fixed.n_bytes + moving.n_bytes)
 
 

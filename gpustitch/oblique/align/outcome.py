@@ -110,8 +110,8 @@ def voxel_size_text(found: VoxelSize) -> str:
 def read_text(n_bytes: int, of_bytes: int) -> str:
     """How much was read to align the tiles."""
     times = n_bytes / of_bytes
-    if times < 1:
-        return f"read {size_text(n_bytes)} of the tiles' {size_text(of_bytes)} to align them: {100 * times:.2g} %"
+    if times < 1.5:
+        return f"read {size_text(n_bytes)} of the tiles' {size_text(of_bytes)} to align them: {100 * times:.3g} %"
     return (
         f"aligned tiles of {size_text(of_bytes)}; windows lie over one another, so that each pixel was read about "
         f"{times:.0f} times"

@@ -15,10 +15,11 @@ from gpustitch.model import Link, UmXYZ
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.oblique.align import YSize
 from gpustitch.oblique.align.solve import link_sigma
+from gpustitch.oblique.align.solving.stage_model import MEDIAN_UM
 
-# Prior of the stage's error along y: the median of its standard deviation, um, and the deviation of its logarithm. One
-# stage of so many is far worse. With what follows, intervals hold the truth under errors of 1 to 10 um of every kind.
-_MEDIAN_UM, _LOG_DEVIATION = 5.0, 0.23
+# Prior of the stage's error along y: its standard deviation has the median MEDIAN_UM, and its logarithm this deviation.
+# One stage of so many is far worse. With what follows, intervals hold the truth under all errors of 1 to 10 um.
+_LOG_DEVIATION = 0.23
 _RARE, _RARE_MEDIAN_UM, _RARE_LOG_DEVIATION = 0.01, 25.0, 0.4
 _SCALES_UM = np.geomspace(0.1, 60, 20)
 # How likely the drift over the whole scan is so many times the rest of the error: a stage that errs more also drifts
@@ -238,7 +239,7 @@ def _prior(drift: Floats, repeatability_um: float | None) -> tuple[Floats, Float
     beside = _SCALES_UM[:, None] * np.sqrt(1 + (drift / _PER_DRIFT) ** 2)
     usual, rare = (
         np.exp(-0.5 * (np.log(beside / median) / deviation) ** 2)
-        for median, deviation in ((_MEDIAN_UM, _LOG_DEVIATION), (_RARE_MEDIAN_UM, _RARE_LOG_DEVIATION))
+        for median, deviation in ((MEDIAN_UM, _LOG_DEVIATION), (_RARE_MEDIAN_UM, _RARE_LOG_DEVIATION))
     )
     return _SCALES_UM, (1 - _RARE) * usual / usual.sum(axis=0) + _RARE * rare / rare.sum(axis=0)
 

@@ -26,6 +26,7 @@ from gpustitch.io.journal import Journal
 from gpustitch.io.provenance import provenance
 from gpustitch.io.resumable import finished_bytes
 from gpustitch.io.stacks.choice import StackChoice
+from gpustitch.io.write.format import OutputFormat
 from gpustitch.io.write.formats import names_of_outputs, unordered_format
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES, checked_writers
 from gpustitch.io.write.opening import open_as
@@ -184,18 +185,11 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     OutputExistsError, OutputError
         If the output exists, cannot be created, or would not fit on the disk.
     """
-    check_output(options.output, overwrite=options.overwrite)
-    format = unordered_format(options.output)
+    format = _checked_format(options)
     n_workers = checked_workers(options.n_workers)
-    checked_writers(options.n_writers)
-    checked_levels(options.levels)
-    triple(options.chunk_shape, "chunk_shape")
-    check_apart(options.output, frame_files(options.input))
     given = [options.input, *([options.flat] if options.flat else [])]
     inputs = Inputs.of(given, apart=[options.output], below=False)
     frames = _opened(options)
-    if frames.dtype.name not in _FRAME_TYPES:
-        raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
     scan = ObliqueScan(*frames.shape, options.pixel_um, options.step_um, options.angle_deg, absent=tuple(frames.absent))
     correction = _correction(options)
     if correction is not None:
@@ -214,8 +208,6 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
     worker_bytes = _worker_bytes(scan, dtype, block_shape) + working_bytes(correction, frames, HOST_GRAIN.frames)
     memory_bytes = _held_bytes(scan, dtype, block_shape) + IN_FLIGHT_BYTES + n_workers * worker_bytes
     memory_bytes += unfinished_bytes(scan.shape, options.chunk_shape, dtype.itemsize, factors, file_bytes, front)
-    device = choose_device(options.device, options.device_memory_bytes)
-    caution = _caution(correction, frames)
     job = DeobliquePlan(
         options=options,
         frames=frames,
@@ -223,11 +215,11 @@ def plan(options: DeobliqueOptions, *, checks_disk: bool = True) -> DeobliquePla
         correction=correction,
         block_shape=block_shape,
         n_workers=n_workers,
-        device=device,
+        device=choose_device(options.device, options.device_memory_bytes),
         output_bytes=output_bytes,
         memory_bytes=memory_bytes,
         file_bytes=file_bytes,
-        caution=caution,
+        caution=_caution(correction, frames),
         inputs=inputs,
         worker_bytes=worker_bytes,
     )
@@ -278,6 +270,16 @@ def run(plan: DeobliquePlan, progress: Progress = SILENT, journal: Journal | Non
     return DeobliqueResult(options.output, scan, n_blocks, lost, sweep.n_cut_off)
 
 
+def _checked_format(options: DeobliqueOptions) -> OutputFormat:
+    """The format of the output; raises what :func:`plan` does of options that need no frames."""
+    check_output(options.output, overwrite=options.overwrite)
+    checked_writers(options.n_writers)
+    checked_levels(options.levels)
+    triple(options.chunk_shape, "chunk_shape")
+    check_apart(options.output, frame_files(options.input))
+    return unordered_format(options.output)
+
+
 def _opened(options: DeobliqueOptions) -> Readable:
     skips = shared.checked_on_error(options.on_error)
     frames = open_frames(options.input, allow_missing=options.allow_missing, skip_damaged=skips, choice=options.choice)
@@ -285,6 +287,8 @@ def _opened(options: DeobliqueOptions) -> Readable:
         frames = Slice(frames, options.start or 0, options.stop)
     if options.rotate_90 % 4 or options.flip_ud:
         frames = Oriented(frames, options.rotate_90, options.flip_ud)
+    if frames.dtype.name not in _FRAME_TYPES:
+        raise ParameterError(f"{options.input} holds {frames.dtype}, not one of {', '.join(_FRAME_TYPES)}")
     readable = Readable(frames, skips=skips)
     Lost.of(readable, options.start or 0).check_any_left(options.input)
     return readable

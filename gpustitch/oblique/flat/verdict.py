@@ -205,6 +205,7 @@ class Verdict:
         return float((light / light.mean() / (true / true.mean())).std())
 
     def _about_the_background(self) -> Iterator[str]:
+        """What to say of a background that does not part tissue from its surroundings."""
         look, background = self.look, self.options.background
         other = "or leave it out" if self.is_auto else "or `auto`"
         if look.offset and background < look.offset.value + _BACKGROUND_SIGMAS * look.offset.sigma:

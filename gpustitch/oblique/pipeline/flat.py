@@ -126,6 +126,7 @@ def _made(
 def _illumination_options(
     options: PipelineOptions, mosaic: Mosaic, n_frames: int, orientation: Orientation
 ) -> IlluminationOptions:
+    """The options of the flat field, as the pipeline has them."""
     asked = options.illumination
     return replace(
         asked,

@@ -198,6 +198,7 @@ def _fewer(asked: _Way, chosen: _Way) -> str:
 def _foreseen(
     options: PipelineOptions, mosaic: Mosaic, tiles: tuple[DeobliquePlan, ...], before: int, held: int, cut: Cut
 ) -> _Way:
+    """What a run will take, by stages or in one pass."""
     if options.writes_tiles:
         volume = staged.foreseen(options, mosaic, tiles)
         more = formats.memory_bytes(options, volume.shape, volume.dtype)

@@ -173,24 +173,27 @@ class Lane:
             counts = None
             if self._correction is not None:
                 assert self._coming is not None
+                # Where a device counts the pixels that are cut off, nothing waits for their number.
                 counts = namespace(self._coming[1]).zeros(N_SHARES, np.uint32)
             for start, stop, piece in raw:
                 for is_kept, first, end in self._runs(start, stop):
                     if is_kept:
                         self._fetch(first, end, device)
-                        continue
-                    n_read += end - first
-                    part = slice(first - start, end - start)
-                    host = self._layout.upright(piece.host[part])
-                    with piece.sent(part) as sent:
-                        frames = sent
-                        if not self._layout.is_upright:
-                            frames = namespace(sent).ascontiguousarray(self._layout.upright(sent))
-                        # Where a device counts the pixels that are cut off, nothing waits for their number.
-                        self._put(frames, host, first, self._target(first, end), counts)
+                    else:
+                        self._put_sent(piece, slice(first - start, end - start), first, counts)
+                        n_read += end - first
             if counts is not None:
                 n_cut_off = fetched(counts)
         return n_read, 0 if n_cut_off is None else int(n_cut_off.sum())
+
+    def _put_sent(self, piece: Fed, part: slice, first: int, counts: Array | None) -> None:
+        """Turn, correct and keep a part of a piece, whose first frame is ``first``."""
+        host = self._layout.upright(piece.host[part])
+        with piece.sent(part) as sent:
+            frames = sent
+            if not self._layout.is_upright:
+                frames = namespace(sent).ascontiguousarray(self._layout.upright(sent))
+            self._put(frames, host, first, self._target(first, first + part.stop - part.start), counts)
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[bool, int, int]]:
         """Frames in a row that are in the spool, or that are not: whether they are, the first, and where they end."""

@@ -219,19 +219,24 @@ class Sweep:
         return width + max(int(np.ptp(drift)) for drift in slabs)
 
     def _fuse_rows(self, start: int, out: Array, first_row: int) -> None:
+        """Fuse some rows of frames, from frame ``start`` on, into ``out`` (frame, row, plane); 0 where no tile is."""
         planes = self._band.start[0], self._band.stop[0]
         first_row += self._band.start[1]
         box = box_of(planes, (first_row, first_row + out.shape[1]), (start, start + len(out)), self._drift)
-        lanes = [lane for lane in self._lanes if lane.is_there]
-        prints = [(lane, footprint) for lane in lanes for footprint in lane.prints(planes)]
-        prints = [(lane, footprint) for lane, footprint in prints if _meets(footprint.rows, box, 1)]
+        here = [
+            (lane, footprint)
+            for lane in self._lanes
+            if lane.is_there
+            for footprint in lane.prints(planes)
+            if _meets(footprint.rows, box, 1)
+        ]
+        lanes = [lane for lane, _ in here]
         with on(self._device):
-            if not prints:
+            if not here:
                 out[...] = 0
                 return
-            lanes = [lane for lane, _ in prints]
-            tables = Tables.of(box, [lane.tile for lane in lanes], [footprint for _, footprint in prints])
-            tables = along_sheet(tables, box, start, len(out), self._drift)
+            upright = Tables.of(box, [lane.tile for lane in lanes], [footprint for _, footprint in here])
+            tables = along_sheet(upright, box, start, len(out), self._drift)
             gains = {
                 n: self._work.gains[lane.number] for n, lane in enumerate(lanes) if lane.number in self._work.gains
             }

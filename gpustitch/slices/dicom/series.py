@@ -258,6 +258,7 @@ def _distinct(values: list[tuple[float, ...] | None] | list[tuple[float, float] 
 def _series(
     kind: _Kind, members: list[tuple[DicomFile, Slice]], names: list[str], part: str, split: Note | None
 ) -> SliceSeries:
+    """The series of some slices of one kind, with the notes that they call for."""
     first = members[0][0]
     files = list({file.path: file for file, _ in members}.values())
     headers = [one.header for _, one in members]

@@ -139,6 +139,7 @@ def _bits_of_pixel(pixels: StoredPixels) -> int:
 
 
 def _whole_items(values: Values, element: PixelElement, pixels: StoredPixels, file: BinaryIO) -> Callable[[int], bool]:
+    """Tells which frames of compressed pixels are whole, each of them an item; notes a file that ends early."""
     order = "<" if values.data.original_encoding[1] else ">"
     size, at, n_items = file.seek(0, 2), element.offset, 0
     is_cut = False

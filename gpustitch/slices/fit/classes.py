@@ -116,6 +116,7 @@ def check_tolerance(tolerance: float) -> None:
 
 
 def _irregular(t: Floats, rounding: float) -> SpacingFit:
+    """The fit of intervals (mm) without a pattern: their median, and a line through all positions."""
     gaps, steps = np.diff(t), np.arange(len(t), dtype=np.int64)
     spacing = float(np.median(gaps))
     slope, origin, _ = least_squares_line(steps.astype(np.float64), t)
@@ -135,6 +136,7 @@ def _irregular(t: Floats, rounding: float) -> SpacingFit:
 
 
 def _single(position: float, rounding: float) -> SpacingFit:
+    """The fit of one slice: there is no spacing."""
     return SpacingFit(
         spacing_class=SpacingClass.SINGLE,
         spacing_mm=np.nan,

@@ -53,6 +53,7 @@ def narrowest_band(x: Floats, y: Floats, errors: Floats | float = 0.0) -> tuple[
 
 
 def _narrowest(hull: _Hull) -> tuple[float, float]:
+    """Slope and half width of the narrowest band that holds a convex hull; its width has one minimum over slopes."""
     slopes = sorted(
         (y[i + 1] - y[i]) / (x[i + 1] - x[i]) for x, y in (hull.upper, hull.lower) for i in range(len(x) - 1)
     )

@@ -84,6 +84,7 @@ def _first_interval(along: Floats, normal: Floats) -> float:
 
 
 def _dicom2nifti(at: Floats, normal: Floats) -> float | None:
+    """The distance that dicom2nifti takes; None if it refuses the slices."""
     axis = int(np.argmax(np.ptp(at, axis=0)))
     along = at[np.argsort(at[:, axis], kind="stable")]
     intervals = np.diff(along, axis=0)

@@ -93,6 +93,7 @@ def _of_stretches(
     uncertainty: float,
     slack: Slack,
 ) -> SpacingFit:
+    """The fit of slices at ``t`` (mm) that stretches explain; steps are not counted across gaps."""
     bands = [
         narrowest_band(np.arange(stretch.n_slices, dtype=np.float64), t[stretch.first : stretch.stop])
         for stretch in stretches

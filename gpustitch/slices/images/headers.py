@@ -76,6 +76,7 @@ def _tail(stream: BinaryIO, n_bytes: int) -> bytes:
 
 
 def _png(stream: BinaryIO) -> ImageHeader:
+    """Shape, type and stated resolution of a PNG."""
     stream.seek(8)
     shape, pixels, stated = (0, 0), "", None
     while True:
@@ -97,6 +98,7 @@ def _png(stream: BinaryIO) -> ImageHeader:
 
 
 def _bmp(stream: BinaryIO) -> ImageHeader:
+    """Shape, type and stated resolution of a BMP."""
     stream.seek(10)
     offset, size = _unpack(stream, "<II")
     if size < 40:  # of OS/2
@@ -115,6 +117,7 @@ def _size(stream: BinaryIO) -> int:
 
 
 def _jpeg(stream: BinaryIO) -> ImageHeader:
+    """Shape, type and stated resolution of a JPEG."""
     stream.seek(2)
     stated: Resolution | None = None
     while True:

@@ -90,6 +90,7 @@ def _notes(stack: ImageStack) -> tuple[Note, ...]:
 
 
 def _of_file(path: Path, stack: ImageStack, trust: bool) -> SliceSeries:
+    """The series of a stack in one TIFF, or in it and the files that it names."""
     numbers = [z + 1 for _, _, z in stack.places]
     stated = _spacing(str(path), stack, trust)
     positions, wrong = plane_positions(str(path), _positions(stack), stack.stated_mm[0])
@@ -159,6 +160,7 @@ def _split_note(kinds: dict[tuple[tuple[int, int], str], list[Path]]) -> tuple[N
 def _of_files(
     paths: list[Path], stacks: list[ImageStack], named: NamedStack, notes: tuple[Note, ...], trust: bool
 ) -> SliceSeries:
+    """The series of a stack of files, one or more slices each."""
     numbers, lost = _numbers(named, paths)
     name = _name(paths)
     stated = _agreed(name, paths, [_spacing(name, stack, trust) for stack in stacks])

@@ -134,6 +134,7 @@ def _is_part(series: SliceSeries, log: ScannerLog) -> bool:
 
 
 def _agreement(series: SliceSeries, log: ScannerLog) -> str:
+    """How far the size that a log states is that of the images, in words."""
     n, rows, columns = _size(series)
     if all(count is None for count in log.shape):
         return "it states no size that could be compared"

@@ -99,6 +99,7 @@ def find_logs(folder: Path) -> list[Path]:
 
 
 def _skyscan(path: Path) -> ScannerLog:
+    """What a log of SkyScan (Bruker) says: of a reconstruction, or of projections alone."""
     log, section, acquired = read_log(path), "Reconstruction", "Acquisition"
     names = ("Number Of Files", "Number Of Rows", "Number Of Columns")
     files, rows, columns = (log.count(acquired, name) for name in names)
@@ -178,6 +179,7 @@ def _ge_acquisition(path: Path) -> ScannerLog:
 
 
 def _nikon(path: Path) -> ScannerLog:
+    """What a log of Nikon (X-Tek) says of a reconstruction; its unit is stated, or mm."""
     log, section = read_log(path), "XTekCT"
     unit = log.text(section, "Units") or "mm"
     in_mm = mm_per(unit)
@@ -197,6 +199,7 @@ def _nikon(path: Path) -> ScannerLog:
 
 
 def _zeiss(path: Path) -> ScannerLog:
+    """What the header of a Zeiss file says: voxels are cubes of the stated pixel's size."""
     header = read_txm(path)
     um = header.pixel_um
     if um is None or not math.isfinite(um) or um <= 0:

@@ -240,6 +240,7 @@ def _stack(
     notes: tuple[Note, ...],
     given_mm: float | None = None,
 ) -> SliceStack:
+    """The verdict on a series: what was found, its warnings, and what to do."""
     fit, sideways = found.fit, found.drift
     everything = [
         *(note for note in series.notes if note.code not in _SOURCES), *notes, *words.fit_notes(found),
@@ -357,6 +358,7 @@ def _without_places(
     notes: tuple[Note, ...],
     pixel: tuple[float, float] | None,
 ) -> SliceStack:
+    """The verdict on slices of which nothing says where they lie, or of one alone."""
     nothing: Floats = np.full(len(order), np.nan)
     nan = math.nan
     n_output = 1 if spacing_class is SpacingClass.SINGLE else 0

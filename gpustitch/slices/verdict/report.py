@@ -18,8 +18,9 @@ from gpustitch.slices.verdict.words import fitted
 SCHEMA = 2
 # Spacings that differ by a smaller part are the same.
 _SAME = 1e-4
-# Characters of the column of labels; longer ones push their first line to the right.
-_LABEL = 10
+# Characters before the text of a line: an indented label, or blanks.
+LABEL_WIDTH = 12
+_INDENT = 2
 # A number and its unit stay on one line.
 _NUMBER = re.compile(r"(\d) (mm|%)")
 
@@ -62,8 +63,8 @@ def _short(stack: SliceStack, texts: Sequence[str]) -> list[str]:
 
 def _entry(label: str, texts: Sequence[str], width: int) -> Iterator[str]:
     """A label and its texts beside it, each on lines of its own."""
-    indent = " " * (2 + _LABEL)
-    start = f"  {label:<{_LABEL}}" if len(label) < _LABEL else f"  {label}  "
+    indent = " " * LABEL_WIDTH
+    start = f"{' ' * _INDENT}{label}".ljust(LABEL_WIDTH)
     for text in texts:
         lines = textwrap.wrap(
             _NUMBER.sub("\\1\u00a0\\2", text), max(width, 40), initial_indent=start, subsequent_indent=indent,
@@ -103,6 +104,7 @@ def common_path(stack: SliceStack) -> Path:
 
 
 def _spacing(stack: SliceStack) -> str:
+    """Spacings along z, y and x in a line, the first with its uncertainty."""
     z, y, x = stack.spacing_mm
     error = stack.uncertainty_mm[0]
     if z is None:
@@ -129,6 +131,7 @@ def _others(stack: SliceStack) -> Iterator[str]:
 
 
 def _said(stack: SliceStack, other: float | None) -> str:
+    """Another program's distance, and by how much it stretches the volume."""
     here = stack.spacing_mm[0]
     if other is None:
         return "refused"

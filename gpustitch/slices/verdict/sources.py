@@ -100,6 +100,7 @@ def _one_position_text(headers: Sequence[SliceHeader]) -> str:
 def _without_positions(
     series: SliceSeries, kept: Sequence[int], given_mm: float | None, *, use_thickness: bool
 ) -> tuple[Places, Note | None] | None:
+    """Places by what else is stated, the most trusted first; None if nothing is."""
     headers = [series.headers[i] for i in kept]
     if len(kept) == 1:
         return counted(series, kept, 1.0, ""), None

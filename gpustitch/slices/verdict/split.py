@@ -131,6 +131,7 @@ def _chosen(places: Places, order: Integers) -> Places:
 
 
 def _lying(series: SliceSeries, places: Places, tolerance: float) -> Lying:
+    """What is needed of a series to see whether it is made of several volumes."""
     headers = [series.headers[i] for i in places.kept]
     stated = spacing_tag(headers)
     return Lying(

@@ -187,22 +187,25 @@ def _of_logs(paths: Sequence[Path], notes: Sequence[Note]) -> tuple[list[SliceSe
     series, bad = [], list(notes)
     for path in paths:
         try:
-            log = read_scanner_log(path)
+            series.append(_of_log(path))
         except GpustitchError as error:
             bad.append(Note(Code.UNREADABLE_FILE, str(error)))
-            continue
-        n, rows, columns = log.shape
-        if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
-            sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
-            what = "how far apart slices are" if log.spacing_mm[0] is None else "how many"
-            bad.append(Note(Code.UNREADABLE_FILE, f"{path} states voxels of {sizes} mm (z, y, x), but not {what}"))
-            continue
-        _, y, x = log.spacing_mm
-        pixel = None if y is None or x is None else (y, x)
-        headers = tuple(SliceHeader(path, k, (rows, columns), pixel_spacing_mm=pixel) for k in range(n))
-        note = Note(Code.NOT_AN_IMAGE, f"the images of {path} are not there; this is what it says of them")
-        series.append(SliceSeries(str(path), "scanner log", headers, (note,), {}, log.spacing_mm))
     return series, bad
+
+
+def _of_log(path: Path) -> SliceSeries:
+    """The series that a log tells of; DamagedInputError if it does not say how many slices, or how far apart."""
+    log = read_scanner_log(path)
+    n, rows, columns = log.shape
+    if n is None or rows is None or columns is None or log.spacing_mm[0] is None:
+        sizes = " x ".join("?" if size is None else f"{size:.7g}" for size in log.spacing_mm)
+        what = "how far apart slices are" if log.spacing_mm[0] is None else "how many"
+        raise DamagedInputError(f"{path} states voxels of {sizes} mm (z, y, x), but not {what}")
+    _, y, x = log.spacing_mm
+    pixel = None if y is None or x is None else (y, x)
+    headers = tuple(SliceHeader(path, k, (rows, columns), pixel_spacing_mm=pixel) for k in range(n))
+    note = Note(Code.NOT_AN_IMAGE, f"the images of {path} are not there; this is what it says of them")
+    return SliceSeries(str(path), "scanner log", headers, (note,), {}, log.spacing_mm)
 
 
 def _is_bad(note: Note) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,27 +93,31 @@ class Findings:
 
 
 def fit_notes(found: Findings) -> list[Note]:
-    """Warnings of the class."""
+    """Warnings of the class, and of holes and rounded positions."""
+    return [*_class_notes(found), *_hole_notes(found), *_rounding_notes(found)]
+
+
+def _class_notes(found: Findings) -> Iterator[Note]:
+    """Why the slices are not of the class UNIFORM; none if they are, or if nothing is known of their places."""
     fit = found.fit
-    notes = []
-    if fit.spacing_class is SpacingClass.SINGLE:
-        notes.append(Note(Code.SINGLE_SLICE, "one slice is no volume"))
-    elif fit.spacing_class is SpacingClass.MISSING:
-        n = fit.n_output - len(found.order)
-        notes.append(Note(Code.SLICES_MISSING, f"{plural(n, 'slice')} missing in {_where(found.holes)}"))
-    elif fit.spacing_class is SpacingClass.RUNS_WITH_GAPS:
-        sizes = ", ".join(str(stretch.n_slices) for stretch in fit.stretches[:_MOST_PIECES])
-        sizes += ", ..." if len(fit.stretches) > _MOST_PIECES else ""
-        notes.append(Note(Code.GAPS, f"stretches of {sizes} slices with {_where(found.holes)}"))
-    elif fit.spacing_class is SpacingClass.VARIABLE:
-        notes.append(Note(Code.VARIABLE_SPACING, _stretches_text(fit.stretches)))
-    elif fit.spacing_class is SpacingClass.IRREGULAR:
-        low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
-        text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
-        tag = spacing_tag(found.headers)
-        text += f"; {found.spacing_tag} says {mm(abs(tag))} mm" if tag is not None and found.is_measured else ""
-        notes.append(Note(Code.IRREGULAR_SPACING, text))
-    return notes + _hole_notes(found) + _rounding_notes(found)
+    match fit.spacing_class:
+        case SpacingClass.SINGLE:
+            yield Note(Code.SINGLE_SLICE, "one slice is no volume")
+        case SpacingClass.MISSING:
+            n = fit.n_output - len(found.order)
+            yield Note(Code.SLICES_MISSING, f"{plural(n, 'slice')} missing in {_where(found.holes)}")
+        case SpacingClass.RUNS_WITH_GAPS:
+            sizes = ", ".join(str(stretch.n_slices) for stretch in fit.stretches[:_MOST_PIECES])
+            sizes += ", ..." if len(fit.stretches) > _MOST_PIECES else ""
+            yield Note(Code.GAPS, f"stretches of {sizes} slices with {_where(found.holes)}")
+        case SpacingClass.VARIABLE:
+            yield Note(Code.VARIABLE_SPACING, _stretches_text(fit.stretches))
+        case SpacingClass.IRREGULAR:
+            low, middle, high = np.percentile(np.diff(found.along_mm), [0, 50, 100])
+            text = f"intervals of {low:.3g} to {high:.3g} mm, half of them up to {middle:.3g} mm, follow no pattern"
+            tag = spacing_tag(found.headers)
+            text += f"; {found.spacing_tag} says {mm(abs(tag))} mm" if tag is not None and found.is_measured else ""
+            yield Note(Code.IRREGULAR_SPACING, text)
 
 
 def _where(holes: Sequence[Hole]) -> str:
@@ -365,6 +369,7 @@ def advice(found: Findings, codes: set[Code]) -> str:
 
 
 def _unknown_advice(found: Findings) -> str:
+    """What to do where nothing says how far apart slices are."""
     text = "Give the distance of slices with `slice_spacing_mm` MM; the protocol or the scanner's log has it."
     if found.log_mm is not None:
         text = (

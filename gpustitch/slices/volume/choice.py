@@ -35,15 +35,7 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
     if not stacks:
         raise DamagedInputError("no series of slices was found")
     if series is None:
-        usable = [stack for stack in stacks if stack.is_usable]
-        usable = [stack for stack in usable if not stack.series.role] or usable
-        found = list(stacks) if len(stacks) == 1 else usable
-        if len(found) == 1:
-            return found[0]
-        scattered = next((n for one in stacks for n in one.notes if n.code is Code.SERIES_SCATTERED), None)
-        if scattered is not None and not usable:
-            raise ParameterError(scattered.text)
-        raise ParameterError(f"{_number(len(stacks))} were found; choose one with `series`:\n{_listed(stacks)}")
+        return _only(stacks)
     if series.isdigit() and len(series) <= _MOST_DIGITS:
         if 1 <= int(series) <= len(stacks):
             return stacks[int(series) - 1]
@@ -54,6 +46,19 @@ def chosen_stack(stacks: Sequence[SliceStack], series: str | None) -> SliceStack
     if len(named) != 1:
         raise ParameterError(f"`series` {series} is {_number(len(named))} of these:\n{_listed(stacks)}")
     return named[0]
+
+
+def _only(stacks: Sequence[SliceStack]) -> SliceStack:
+    """The only series, or the only one that a volume can be made of."""
+    usable = [stack for stack in stacks if stack.is_usable]
+    usable = [stack for stack in usable if not stack.series.role] or usable
+    found = list(stacks) if len(stacks) == 1 else usable
+    if len(found) == 1:
+        return found[0]
+    scattered = next((n for one in stacks for n in one.notes if n.code is Code.SERIES_SCATTERED), None)
+    if scattered is not None and not usable:
+        raise ParameterError(scattered.text)
+    raise ParameterError(f"{_number(len(stacks))} were found; choose one with `series`:\n{_listed(stacks)}")
 
 
 def check_usable(

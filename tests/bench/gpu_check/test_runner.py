@@ -89,7 +89,7 @@ def test_what_one_step_leaves_of_its_time_the_next_one_has(tmp_path, monkeypatch
     assert left_s == [1.5, 2.5, 3.5, 1.0]
 
 
-def test_all_passed(tmp_path):
+def test_a_check_without_a_fault_has_passed(tmp_path):
     record, _ = run(tmp_path, "good")
     assert record.has_passed
 

@@ -14,16 +14,16 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.main import app
 from gpustitch.io.volumes.opening import open_volume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.pyramid import downsample
 from tests.paths import ROOT
 
 
 def volume(path: Path, shape: tuple[int, int, int] = (20, 30, 40)) -> Any:
     voxels = np.random.default_rng(0).integers(1, 60000, shape).astype(np.uint16)
     with PrecomputedWriter(
-        path, shape, np.uint16, Spacing(2, 1, 1), downsample=downsample, levels=1, chunk_shape=(16, 16, 16)
+        path, shape, np.uint16, Spacing(2, 1, 1), Writing(levels=1, chunk_shape=(16, 16, 16))
     ) as writer:
         writer.write(Box.of_shape(shape), voxels)
     return voxels
@@ -60,7 +60,9 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
         (("{}/v", "{}/v.zarr", "--memory", "4K"), 3, "--memory"),
     ],
 )
-def test_refusals(tmp_path: Path, arguments: tuple[object, ...], code: int, said: str) -> None:
+def test_what_cannot_be_converted_is_refused(
+    tmp_path: Path, arguments: tuple[object, ...], code: int, said: str
+) -> None:
     volume(tmp_path / "v")
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()

@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from gpustitch.cli.about import view as command
 from gpustitch.cli.main import app
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.report.text import look
-from gpustitch.ops.pyramid import downsample
 from gpustitch.show.view import ViewOptions
 
 pytestmark = pytest.mark.skipif(find_spec("neuroglancer") is None, reason="the extra [view] is not installed")
@@ -34,9 +34,7 @@ pytestmark = pytest.mark.skipif(find_spec("neuroglancer") is None, reason="the e
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
-    with PrecomputedWriter(
-        tmp_path / "v", (4, 5, 6), np.uint8, Spacing(1, 1, 1), downsample=downsample, levels=1
-    ) as writer:
+    with PrecomputedWriter(tmp_path / "v", (4, 5, 6), np.uint8, Spacing(1, 1, 1), Writing(levels=1)) as writer:
         writer.write(Box.of_shape((4, 5, 6)), np.ones((4, 5, 6), np.uint8))
     return tmp_path / "v"
 

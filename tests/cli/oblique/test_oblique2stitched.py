@@ -15,11 +15,11 @@ from gpustitch.cli.main import app
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as fuse
 from gpustitch.oblique.fuse.options import StitchOptions, TreeOptions
-from gpustitch.ops.pyramid import downsample
 
 SCAN = ObliqueScan(24, 30, 16, 1.8, 1.28)
 
@@ -33,9 +33,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "0" / f"0_{y}" / "0"
         path.parent.mkdir(parents=True, exist_ok=True)
         sidecar = {"scan": dataclasses.asdict(SCAN)}
-        with PrecomputedWriter(
-            path, SCAN.shape, np.uint16, SCAN.spacing, downsample=downsample, levels=1, sidecar=sidecar
-        ) as writer:
+        with PrecomputedWriter(path, SCAN.shape, np.uint16, SCAN.spacing, Writing(levels=1, sidecar=sidecar)) as writer:
             for box in writer.blocks():
                 writer.write(box, np.ascontiguousarray(values[box.slices()]))
     return root
@@ -45,7 +43,7 @@ def call(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["oblique2stitched", *map(str, arguments)])
 
 
-def test_all_options(tree: Path, tmp_path: Path) -> None:
+def test_every_option_reaches_the_volume(tree: Path, tmp_path: Path) -> None:
     alignment, output = tmp_path / "a.json", tmp_path / "o"
     found = {"[0.0, 0.0, 0.0]": [0, 0, 0], "[0.0, 42.0, 0.0]": [1.3, 42.5, 0]}
     alignment.write_text(json.dumps({"voxel_size": 1.82, "x_step_size": 1.28, "alignments": found}))
@@ -67,7 +65,7 @@ def test_all_options(tree: Path, tmp_path: Path) -> None:
     assert scales[0]["chunk_sizes"] == [[32, 16, 8]]
 
 
-def test_defaults(tree: Path, tmp_path: Path) -> None:
+def test_tiles_are_stitched_without_any_option(tree: Path, tmp_path: Path) -> None:
     result = call("--input", tree, "--output", tmp_path / "o")
     assert result.exit_code == 0, result.output
     assert "2 tiles to" in result.output
@@ -96,7 +94,9 @@ def test_an_estimate_from_nothing_is_refused(tree: Path, tmp_path: Path) -> None
         (["--input", "nowhere"], 4, "nowhere"),
     ],
 )
-def test_bad_input(tree: Path, tmp_path: Path, options: list[str], code: int, text: str) -> None:
+def test_bad_input_is_named_and_nothing_is_written(
+    tree: Path, tmp_path: Path, options: list[str], code: int, text: str
+) -> None:
     result = call("--input", tree, "--output", tmp_path / "o", *options)
     assert result.exit_code == code, result.output
     assert text in result.output

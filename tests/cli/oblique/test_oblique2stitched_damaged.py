@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from gpustitch.cli.main import app
 from gpustitch.io.frames.dcimg_writer import write_dcimg
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
-from gpustitch.ops.pyramid import downsample
 from tests.io.edits import edits
 
 SCAN = ObliqueScan(6, 12, 5, 1.8, 1.28)
@@ -49,7 +49,7 @@ def test_a_damaged_alignment_of_oblique2stitched(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         sidecar = {"scan": dataclasses.asdict(SCAN)}
         with PrecomputedWriter(
-            path, SCAN.shape, np.uint16, SCAN.spacing, downsample=downsample, levels=1, sidecar=sidecar, flush=False
+            path, SCAN.shape, np.uint16, SCAN.spacing, Writing(levels=1, sidecar=sidecar, flush=False)
         ) as writer:
             for box in writer.blocks():
                 writer.write(box, rng.integers(200, 2000, box.shape, dtype=np.uint16))

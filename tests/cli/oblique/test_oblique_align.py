@@ -11,9 +11,9 @@ from scipy import ndimage
 from typer.testing import CliRunner, Result
 
 from gpustitch.cli.main import app
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.pyramid import downsample
 
 SPACING = Spacing(1.8 / 2**0.5, 1.8, 1.28)
 WINDOWS = ("--window-size", "13,13,11", "--search-size", "8,8,8", "--sample-count", "12")
@@ -36,7 +36,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for y, start in ((0, (2, 1, 1)), (720, (1, 44, 3))):
         path = root / "0" / f"0_{y}" / "0"
         tile = whole[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))]
-        with PrecomputedWriter(path, shape, np.uint16, SPACING, downsample=downsample, levels=1) as writer:
+        with PrecomputedWriter(path, shape, np.uint16, SPACING, Writing(levels=1)) as writer:
             for box in Box.of_shape(shape).blocks(writer.block_shape):
                 writer.write(box, tile[box.slices()])
     return root
@@ -122,7 +122,7 @@ def test_a_size_that_nothing_measures_is_refused(volumes: Path, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_no_volumes(tmp_path: Path) -> None:
+def test_a_folder_without_volumes_is_an_input_that_is_missing(tmp_path: Path) -> None:
     assert call("--input", tmp_path / "nothing", "--output", tmp_path / "a.json").exit_code == 4
     assert call("--input", tmp_path, "--output", tmp_path / "a.json").exit_code == 4
 

@@ -29,7 +29,7 @@ def call(*arguments):
     return CliRunner().invoke(app, ["oblique-illum-corr", *map(str, arguments)])
 
 
-def test_all_options(dcimg, tmp_path):
+def test_every_option_reaches_the_flat(dcimg, tmp_path):
     flat, percentile = tmp_path / "flat.tiff", tmp_path / "percentile.tiff"
     result = call(
         "--output", flat, "--intermediate-output", percentile, "--n-frames", 100, "--n-bins", 64,

@@ -33,7 +33,7 @@ def call(*arguments: object, **environment: str) -> None:
     assert result.exit_code == ParameterError.exit_code and "enough" in result.output
 
 
-def test_defaults(asked: list[PipelineOptions]) -> None:
+def test_a_channel_and_an_output_are_enough(asked: list[PipelineOptions]) -> None:
     call("raw", "--output", "out")
     (options,) = asked
     assert (options.channel, options.output) == (Path("raw"), Path("out"))

@@ -32,7 +32,7 @@ def call(*arguments):
     return CliRunner().invoke(app, ["stack2oblique", *map(str, arguments)])
 
 
-def test_all_options(stack, tmp_path):
+def test_every_option_reaches_the_volume(stack, tmp_path):
     frames, folder = stack
     result = call(
         "--input", folder / "img_*.tiff", "--output", tmp_path / "v", "--levels", 2, "--x-step-size", 2,

@@ -24,7 +24,7 @@ def test_a_stack_becomes_local_positions_and_these_a_volume(tmp_path):
     assert tifffile.imread(tmp_path / "volume.tif").shape[1:] == (64, 64)
 
 
-def test_refusals(tmp_path):
+def test_what_cannot_be_placed_on_a_grid_is_refused(tmp_path):
     np.save(tmp_path / "stack.npy", deformed_sections(n=12, size=32, amplitude=0).planes)
     arguments = ("z-spacing-grid", tmp_path / "stack.npy", tmp_path / "z.npz")
     assert "--grid takes" in fail(3, *arguments, "--grid", "a,b")

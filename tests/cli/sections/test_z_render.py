@@ -44,7 +44,7 @@ def expected(planes, positions, step, **options):
     return planes_between(list(planes), made.lower, made.upper, made.weight)
 
 
-def test_all_options(series, tmp_path):
+def test_every_option_reaches_the_volume(series, tmp_path):
     planes, positions, folder = series
     result = call(
         folder / "in.npy", folder / "z.csv", tmp_path / "v", "--voxel-size", "0.5,0.25,2", "--z-spacing", 0.8,
@@ -91,7 +91,7 @@ def test_defaults_and_what_it_says(series, tmp_path):
         (("--z-spacing",), 2, "z-spacing"),
     ],
 )
-def test_bad_options(series, tmp_path, arguments, code, text):
+def test_bad_options_are_named_and_nothing_is_written(series, tmp_path, arguments, code, text):
     result = call(series[2] / "in.npy", series[2] / "z.csv", tmp_path / "v", *arguments)
     assert result.exit_code == code and text in result.output
     assert not list(tmp_path.iterdir())

@@ -51,7 +51,7 @@ def arguments_of(case):
     "name",
     ["random_plugin_r10", "heavy_noreorder", "small_perfect", "random_mincorr", "random_local3", "random_identity"],
 )
-def test_golden_positions(tmp_path, name):
+def test_positions_are_those_of_the_plugin(tmp_path, name):
     case = golden(name)
     assert case.iterations[-1] == case.options.outer_iterations
     succeed("z-spacing", FOLDER / f"{name}.npz", "-o", tmp_path / "z.csv", *arguments_of(case), "--quiet")

@@ -50,7 +50,7 @@ def truth(affine, shape):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7])
-def test_the_scenarios(tmp_path, number):
+def test_each_scenario_becomes_the_volume_that_was_expected(tmp_path, number):
     scenario(number, tmp_path / "in")
     voxels, affine = resampled(tmp_path / "in", tmp_path / "v.nii")
     told = json.loads((tmp_path / "v.nii.json").read_text())
@@ -111,7 +111,7 @@ def test_rescaled_pixels_are_exact_floats(tmp_path):
     assert not voxels[-1].any()  # 0.5 mm beyond the last slice
 
 
-def test_all_options(tmp_path):
+def test_every_option_reaches_the_volume(tmp_path):
     scenario(2, tmp_path / "in")
     result = call(
         tmp_path / "in", tmp_path / "v", "--spacing", 0.8, "--series", 1, "--fill-gaps", "--runs", "--nearest",
@@ -162,7 +162,7 @@ def test_a_series_that_is_no_volume(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tif", "png", "bmp", "jpg", "pages"])
-def test_images(tmp_path, kind):
+def test_a_folder_of_images_becomes_a_volume(tmp_path, kind):
     planes = np.random.default_rng(0).integers(0, 256, (12, 30, 40)).astype(np.uint8)
     planes = np.asarray(np.cumsum(planes // 64, axis=2), np.uint8)
     (tmp_path / "in").mkdir()
@@ -204,7 +204,7 @@ def test_the_library_makes_the_same(tmp_path):
         assert one == other, name
 
 
-def test_bad_parameters(tmp_path):
+def test_bad_parameters_have_their_exit_code(tmp_path):
     scenario(6, tmp_path / "in")
     for more, code in (
         (["--pixel-spacing", "1"], 3),

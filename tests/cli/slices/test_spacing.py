@@ -51,7 +51,7 @@ def test_thickness_and_a_given_spacing(tmp_path):
     assert judged(tmp_path, "--spacing-z", 1.25)[1][0]["spacing_mm"][0] == 1.25
 
 
-def test_real_series():
+def test_series_of_real_scanners_are_judged_as_they_are():
     code, (head,) = judged(REAL / "98892001/CT5N")
     assert (code, head["class"], head["spacing_mm"][0], head["n_output"]) == (0, "UNIFORM", 2.5, 5)
     code, (hole,) = judged(REAL / "77654033/CT2")
@@ -65,6 +65,19 @@ def test_a_clean_series_as_text(tmp_path):
     assert "clean (series 1): UNIFORM" in said and "Use 2.5 mm for all slices." in said
     assert "Headers: 9 files" in said
     assert "Headers" not in succeed("spacing", tmp_path, "--quiet")
+
+
+def test_on_a_terminal_headlines_warnings_and_advice_stand_out(tmp_path, monkeypatch):
+    write_series(tmp_path, [0, 2.5, 5, 10, 12.5, 15], series="a hole")
+    plain = fail(21, "spacing", tmp_path, "--quiet").splitlines()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = fail(21, "spacing", tmp_path, "--quiet").splitlines()
+    assert "\x1b" not in "".join(plain) and len(lines) == len(plain)
+    color = {text.strip(): line.split("m")[0] for line, text in zip(lines, plain, strict=True)}
+    assert color["a hole (series 1): MISSING"] == "\x1b[1;33"
+    warned = [shown for text, shown in color.items() if text.startswith(("warning", "InstanceNumber"))]
+    assert len(warned) == 2 and set(warned) == {"\x1b[33"}
+    assert [shown for text, shown in color.items() if text.startswith("do ")] == ["\x1b[1"]
 
 
 def test_each_series_has_its_verdict(tmp_path):
@@ -109,7 +122,7 @@ def test_advice_calls_options_as_they_are_typed(tmp_path):
     assert "(--fill-gaps: interpolated)" in " ".join(fail(21, "spacing", tmp_path / "3").split())
 
 
-def test_refusals(tmp_path):
+def test_what_holds_no_slices_is_refused(tmp_path):
     assert "no file or folder" in fail(4, "spacing", tmp_path / "nowhere")
     (tmp_path / "a.txt").write_text("nothing")
     assert "no slices" in fail(4, "spacing", tmp_path)

@@ -164,7 +164,7 @@ def test_two_found_cells_cannot_be_one_true_cell() -> None:
     assert matches.precision == 0.5
 
 
-def test_matching_nothing() -> None:
+def test_without_cells_recall_or_precision_is_0() -> None:
     none, one = np.zeros((0, 3)), np.zeros((1, 3))
     assert match_cells(one, none, 4.0).recall == 0
     assert match_cells(none, one, 4.0).precision == 0

@@ -222,7 +222,7 @@ def test_a_range_of_frames_counts_from_its_start():
             Slice(_Recorded(raw), start, stop)
 
 
-def test_png_stacks(tmp_path):
+def test_png_files_are_a_stack(tmp_path):
     frames = RNG.integers(0, 65536, (11, 8, 6), dtype=np.uint16)
     for i, frame in enumerate(frames):
         (tmp_path / f"{i}.png").write_bytes(imagecodecs.png_encode(frame))

@@ -17,6 +17,7 @@ from gpustitch.io.images.tiff_facts import tiff_facts
 from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import PlanesVolume, open_planes
 from gpustitch.io.units import um_per
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import precomputed_info
@@ -68,11 +69,11 @@ def source(folder, kind, volume):
         np.save(folder / "v.npy", volume)
         return folder / "v.npy"
     if kind == "pages":
-        return written(TiffVolumeWriter(folder / "v.tif", *described, compression=1), volume)
+        return written(TiffVolumeWriter(folder / "v.tif", *described, Writing(compression=1)), volume)
     if kind == "precomputed":
-        return written(PrecomputedWriter(folder / "v", *described, **options), volume)
+        return written(PrecomputedWriter(folder / "v", *described, Writing(**options)), volume)
     version = "0.4" if kind == "zarr2" else "0.5"
-    return written(OmeZarrWriter(folder / "v.zarr", *described, version=version, **options), volume)
+    return written(OmeZarrWriter(folder / "v.zarr", *described, Writing(version=version, **options)), volume)
 
 
 KINDS = (".tif", ".jp2", ".png", "glob", "dcimg", "npy", "pages", "precomputed", "zarr2", "zarr3")
@@ -114,7 +115,7 @@ def test_every_kind_of_source_as_a_volume(tmp_path, kind):
     assert not seen.read(Box((20, 0, 0), (22, 3, 3))).any()
 
 
-def test_blockfs(tmp_path):
+def test_planes_of_blockfs_have_the_voxel_size_of_an_info_beside_them(tmp_path):
     volume = noise()
     write_blockfs(tmp_path / "1_1_1", volume)
     assert open_planes(tmp_path).spacing is None
@@ -138,7 +139,7 @@ def test_arrays_of_any_type(tmp_path, dtype):
 @pytest.mark.parametrize("name", ["v.tif", "v.ome.tif"])
 def test_tiff_volumes_come_back_with_their_spacing(tmp_path, name, dtype):
     volume = noise(dtype=np.dtype(dtype))
-    path = written(TiffVolumeWriter(tmp_path / name, SHAPE, dtype, SPACING), volume)
+    path = written(TiffVolumeWriter(tmp_path / name, SHAPE, dtype, SPACING, Writing()), volume)
     planes = open_planes(path)
     np.testing.assert_array_equal(planes.read(0, 12), volume)
     np.testing.assert_allclose(planes.spacing.zyx_um, SPACING.zyx_um, rtol=1e-6)
@@ -212,7 +213,7 @@ def test_one_file_is_one_plane(tmp_path, suffix):
     assert open_planes(folder / f"s_0{suffix}").shape == (1, 21, 33)
 
 
-def test_png_files(tmp_path):
+def test_png_files_are_planes_unless_they_have_colours(tmp_path):
     folder = files(tmp_path / "files", noise(dtype=np.uint8), ".png")
     assert open_planes(folder).dtype == np.uint8
     write_png(folder / "s_5.png", np.zeros((21, 33, 3), np.uint8), overwrite=True)
@@ -229,7 +230,7 @@ def test_png_files(tmp_path):
         open_planes(folder)
 
 
-def test_refusals(tmp_path):
+def test_what_holds_no_planes_is_refused(tmp_path):
     with pytest.raises(InputMissingError, match="no file or folder"):
         open_planes(tmp_path / "nothing")
     with pytest.raises(InputMissingError, match="holds no planes"):
@@ -249,7 +250,7 @@ def test_refusals(tmp_path):
 
 
 @pytest.mark.parametrize("array", [np.zeros((3, 4)), np.zeros((0, 3, 4)), np.zeros((3, 4, 5), bool)])
-def test_refuses_arrays(tmp_path, array):
+def test_arrays_that_are_no_planes_are_refused(tmp_path, array):
     with pytest.raises(DamagedInputError, match="expected"):
         ArrayPlanes(array)
     np.save(tmp_path / "v.npy", array)
@@ -260,7 +261,7 @@ def test_refuses_arrays(tmp_path, array):
         open_planes(tmp_path / "v.npy")
 
 
-def test_units():
+def test_units_are_known_by_all_their_names():
     assert um_per("NANOMETERS") == um_per("nanometre") == um_per(" nm ") == 1e-3
     assert um_per("µm") == um_per("μm") == um_per("Micrometer") == 1.0
     assert um_per("parsec") is None and um_per(None) is None and um_per(3) is None
@@ -268,7 +269,7 @@ def test_units():
 
 def test_the_pipeline_s_folder_is_its_volume(tmp_path):
     voxels = noise()
-    with OmeZarrWriter(tmp_path / "made" / "volume", SHAPE, np.uint16, SPACING, downsample=downsample, levels=1) as out:
+    with OmeZarrWriter(tmp_path / "made" / "volume", SHAPE, np.uint16, SPACING, Writing(levels=1)) as out:
         out.write(Box.of_shape(SHAPE), voxels)
     write_tiff(tmp_path / "made" / "flat.tiff", np.ones((7, 9), np.float32))
     planes = open_planes(tmp_path / "made")

@@ -53,7 +53,7 @@ def test_samples_of_a_colour_are_no_channels():
     assert stack.pixels == "uint16 x 3" and len(stack.pages) == 4
 
 
-def test_several_images():
+def test_each_image_of_a_description_is_a_stack():
     text = xml("<TiffData/>").replace("</OME>", "") + xml("<TiffData/>")[len('<OME xmlns="x" >') :]
     assert [(stack.image, stack.n_images) for stack in ome_stacks(text)] == [(0, 2), (1, 2)]
 

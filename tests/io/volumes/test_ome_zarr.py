@@ -65,7 +65,7 @@ def test_boxes_partly_outside_are_zero_there(tmp_path):
     ("unit", "um"),
     [("nanometer", 1e-3), ("micrometer", 1.0), ("millimeter", 1e3), ("nm", 1e-3), ("mm", 1e3), ("angstrom", 1e-4)],
 )
-def test_units(tmp_path, unit, um):
+def test_units_of_axes_become_um(tmp_path, unit, um):
     group(tmp_path / "v", "zyx", [{"type": "scale", "scale": [4, 2, 0.5]}], unit=unit)
     array(tmp_path / "v" / "s0", noise((3, 4, 5)), "zarr")
     stated = OmeZarrVolume(tmp_path / "v").stated_spacing

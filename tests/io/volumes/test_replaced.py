@@ -13,10 +13,10 @@ import pytest
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.opening import open_volume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Spacing
-from gpustitch.ops.pyramid import downsample
 
 SHAPE = (4, 8, 8)
 
@@ -24,15 +24,7 @@ SHAPE = (4, 8, 8)
 def write(writer: Callable[..., Any], path: Path, value: int) -> None:
     """A volume of one value, of several chunks."""
     with writer(
-        path,
-        SHAPE,
-        np.uint16,
-        Spacing(1, 1, 1),
-        downsample=downsample,
-        levels=1,
-        chunk_shape=(4, 4, 4),
-        overwrite=True,
-        flush=False,
+        path, SHAPE, np.uint16, Spacing(1, 1, 1), Writing(levels=1, chunk_shape=(4, 4, 4), overwrite=True, flush=False)
     ) as output:
         for box in output.blocks():
             output.write(box, np.full(box.shape, value, np.uint16))

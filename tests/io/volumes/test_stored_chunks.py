@@ -32,7 +32,7 @@ def written(folder: Path, encoding: str = "raw", offset: tuple[int, int, int] = 
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
-def test_every_box(tmp_path: Path, encoding: str) -> None:
+def test_any_box_is_read_as_it_was_written(tmp_path: Path, encoding: str) -> None:
     values = written(tmp_path, encoding)
     volume = PrecomputedVolume(tmp_path)
     random = np.random.default_rng(1)

@@ -13,6 +13,7 @@ from gpustitch.errors import OutputError, ParameterError
 from gpustitch.io.journal import Journal
 from gpustitch.io.volumes.opening import open_volume
 from gpustitch.io.write.fan_out import FanOut
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_writer import PyramidWriter
@@ -32,9 +33,11 @@ def noise(shape: tuple[int, int, int], seed: int = 0) -> Any:
 def writers(folder: Path, shape: tuple[int, int, int], **options: Any) -> list[PyramidWriter]:
     given = {"downsample": downsample, "levels": 3, "chunk_shape": (8, 8, 8), **options}
     return [
-        PrecomputedWriter(folder / "v", shape, np.uint16, SPACING, **given),
-        OmeZarrWriter(folder / "v.zarr", shape, np.uint16, SPACING, **given),
-        OmeZarrWriter(folder / "v4.zarr", shape, np.uint16, SPACING, version="0.4", **{**given, "shard_bytes": None}),
+        PrecomputedWriter(folder / "v", shape, np.uint16, SPACING, Writing(**given)),
+        OmeZarrWriter(folder / "v.zarr", shape, np.uint16, SPACING, Writing(**given)),
+        OmeZarrWriter(
+            folder / "v4.zarr", shape, np.uint16, SPACING, Writing(version="0.4", **{**given, "shard_bytes": None})
+        ),
     ]
 
 
@@ -142,7 +145,7 @@ def test_one_that_fails_is_told(tmp_path: Path) -> None:
 def test_unlike_volumes_are_refused(tmp_path: Path) -> None:
     one, other, _ = writers(tmp_path, (8, 8, 8))
     with pytest.raises(ParameterError, match="alike"):
-        FanOut([one, OmeZarrWriter(tmp_path / "w", (8, 8, 8), np.uint16, SPACING, downsample=downsample, levels=2)])
+        FanOut([one, OmeZarrWriter(tmp_path / "w", (8, 8, 8), np.uint16, SPACING, Writing(levels=2))])
     with pytest.raises(ParameterError, match="before"), FanOut([one, other]) as output:
         output.write(Box.of_shape((8, 8, 8)), noise((8, 8, 8)))
         output.write(Box.of_shape((8, 8, 8)), noise((8, 8, 8)))

@@ -14,6 +14,7 @@ import SimpleITK
 
 from gpustitch.errors import MissingExtraError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.write import nifti as nifti_volume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.formats import format_of
 from gpustitch.io.write.nifti import NiftiVolumeWriter, nifti_header
 from gpustitch.model import Box, Spacing
@@ -41,7 +42,7 @@ def oblique():
 
 def write(path, volume, n_planes=None, spacing=SPACING, **options):
     released = []
-    with NiftiVolumeWriter(path, volume.shape, volume.dtype, spacing, **options) as writer:
+    with NiftiVolumeWriter(path, volume.shape, volume.dtype, spacing, Writing(**options)) as writer:
         thickness = (n_planes, *volume.shape[1:])
         boxes = list(Box.of_shape(volume.shape).blocks(thickness) if n_planes else writer.blocks())
         for box in boxes:
@@ -68,7 +69,7 @@ def test_voxels_are_read_back(tmp_path, name, dtype, n_planes):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 30, 5), (33, 1, 1), (9, 7, 1), (2, 700, 901)])
 @pytest.mark.parametrize("name", ["v.nii", "v.nii.gz"])
-def test_odd_sizes(tmp_path, shape, name):
+def test_volumes_of_odd_sizes_are_read_back(tmp_path, shape, name):
     volume = noise(shape, "int16")
     path = write(tmp_path / name, volume, affine_lps_mm=affine(oblique()))
     image = SimpleITK.ReadImage(str(path))
@@ -118,7 +119,7 @@ def test_long_axes_are_nifti_2(tmp_path):
 def test_skipped_and_missing_planes_are_zero(tmp_path):
     volume = noise((3, 5, 6))
     for name in ("v.nii", "v.nii.gz"):
-        with NiftiVolumeWriter(tmp_path / name, (9, 5, 6), volume.dtype, SPACING, sidecar={"a": 1}) as writer:
+        with NiftiVolumeWriter(tmp_path / name, (9, 5, 6), volume.dtype, SPACING, Writing(sidecar={"a": 1})) as writer:
             writer.skip(Box((0, 0, 0), (2, 5, 6)))
             writer.write(Box((2, 0, 0), (5, 5, 6)), volume)
         found = np.asarray(nibabel.load(tmp_path / name).dataobj).T
@@ -131,7 +132,9 @@ def test_no_more_is_held_than_allowed(tmp_path, name, monkeypatch):
     volume, held, most, lock = noise((40, 64, 64)), 0, 0, threading.Lock()
     monkeypatch.setattr(nifti_volume, "_PIECE_BYTES", 1 << 13)
     plane = volume[0].nbytes
-    with NiftiVolumeWriter(tmp_path / name, volume.shape, volume.dtype, SPACING, in_flight_bytes=4 * plane) as writer:
+    with NiftiVolumeWriter(
+        tmp_path / name, volume.shape, volume.dtype, SPACING, Writing(in_flight_bytes=4 * plane)
+    ) as writer:
 
         def release():
             nonlocal held
@@ -152,7 +155,7 @@ def test_nothing_is_left_of_a_failed_run(tmp_path, name):
     volume = noise((4, 5, 6))
     with (
         pytest.raises(ZeroDivisionError),
-        NiftiVolumeWriter(tmp_path / name, volume.shape, volume.dtype, SPACING, sidecar={}) as writer,
+        NiftiVolumeWriter(tmp_path / name, volume.shape, volume.dtype, SPACING, Writing(sidecar={})) as writer,
     ):
         writer.write(Box((0, 0, 0), (2, 5, 6)), volume[:2])
         raise ZeroDivisionError
@@ -176,7 +179,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, name, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_parameters(tmp_path, monkeypatch):
+def test_bad_parameters_are_refused(tmp_path, monkeypatch):
     volume = noise((4, 5, 6))
     for options, text in (
         ({"compression": 11}, "from 0"),
@@ -197,7 +200,7 @@ def test_bad_parameters(tmp_path, monkeypatch):
     ):
         with (
             pytest.raises(ParameterError),
-            NiftiVolumeWriter(tmp_path / "v.nii", volume.shape, volume.dtype, SPACING) as w,
+            NiftiVolumeWriter(tmp_path / "v.nii", volume.shape, volume.dtype, SPACING, Writing()) as w,
         ):
             w.write(box, voxels)
     assert not list(tmp_path.iterdir())
@@ -207,5 +210,5 @@ def test_bad_parameters(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_names():
+def test_names_tell_the_format_in_either_case():
     assert format_of("a/b.nii") == format_of("b.NII.gz") == "nifti" != format_of("b.gz")

@@ -16,6 +16,7 @@ import tensorstore as ts
 
 from gpustitch.errors import OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Spacing, level_factors
@@ -45,7 +46,7 @@ def noise(shape, dtype=np.uint16, seed=0):
 
 def write(path, volume, boxes=None, **options):
     options = {"downsample": downsample, "levels": 3, "chunk_shape": (8, 8, 8), "flush": False, **options}
-    with OmeZarrWriter(path, volume.shape, volume.dtype, SPACING, **options) as writer:
+    with OmeZarrWriter(path, volume.shape, volume.dtype, SPACING, Writing(**options)) as writer:
         for box in writer.blocks() if boxes is None else boxes:
             writer.write(box, volume[box.slices()])
     return path
@@ -77,7 +78,7 @@ def test_every_level_is_read_back(tmp_path, shape, style):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32", "float64"])
-def test_every_type(tmp_path, dtype, style):
+def test_voxels_of_every_type_are_read_back(tmp_path, dtype, style):
     volume = noise((10, 21, 9), np.dtype(dtype))
     write(tmp_path / "v", volume, **STYLES[style])
     ours = OmeZarrVolume(tmp_path / "v", 1)
@@ -149,7 +150,7 @@ def test_zero_chunks_need_no_file(tmp_path):
     volume[8:24] = 0
     path = tmp_path / "v"
     with OmeZarrWriter(
-        path, volume.shape, volume.dtype, SPACING, downsample=downsample, levels=2, chunk_shape=(8, 8, 8), shard_bytes=0
+        path, volume.shape, volume.dtype, SPACING, Writing(levels=2, chunk_shape=(8, 8, 8), shard_bytes=0)
     ) as writer:
         writer.skip(Box((8, 0, 0), (16, 16, 16)))
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
@@ -162,13 +163,19 @@ def test_zero_chunks_need_no_file(tmp_path):
 def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
     old, new = noise((8, 8, 8)), noise((8, 8, 8), seed=1)
     options = {"downsample": downsample, "overwrite": True}
-    with pytest.raises(ZeroDivisionError), OmeZarrWriter(tmp_path / "v", (8, 8, 8), "uint16", SPACING, **options):
+    with (
+        pytest.raises(ZeroDivisionError),
+        OmeZarrWriter(tmp_path / "v", (8, 8, 8), "uint16", SPACING, Writing(**options)),
+    ):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
     write(tmp_path / "v", old)
     with pytest.raises(OutputExistsError, match="`overwrite`"):
         write(tmp_path / "v", new)
-    with pytest.raises(ZeroDivisionError), OmeZarrWriter(tmp_path / "v", (8, 8, 8), "uint16", SPACING, **options):
+    with (
+        pytest.raises(ZeroDivisionError),
+        OmeZarrWriter(tmp_path / "v", (8, 8, 8), "uint16", SPACING, Writing(**options)),
+    ):
         raise ZeroDivisionError
     np.testing.assert_array_equal(read(tmp_path / "v"), old)
     write(tmp_path / "v", new, overwrite=True)
@@ -179,10 +186,11 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
 def test_a_killed_writer_leaves_no_volume_and_the_next_one_replaces_what_it_left(tmp_path):
     code = (
         "import os, signal, numpy as np\n"
+        "from gpustitch.io.write.format import Writing\n"
         "from gpustitch.io.write.ome_zarr import OmeZarrWriter\n"
         "from gpustitch.model import Box, Spacing\n"
-        f"writer = OmeZarrWriter({str(tmp_path / 'v')!r}, (64, 32, 32), 'uint16', Spacing(1, 1, 1), levels=1,\n"
-        "    chunk_shape=(32, 32, 32), downsample=None, shard_bytes=0)\n"
+        "writing = Writing(levels=1, chunk_shape=(32, 32, 32), shard_bytes=0)\n"
+        f"writer = OmeZarrWriter({str(tmp_path / 'v')!r}, (64, 32, 32), 'uint16', Spacing(1, 1, 1), writing)\n"
         "writer.write(Box((0, 0, 0), (32, 32, 32)), np.ones((32, 32, 32), np.uint16))\n"
         "writer._in_flight.wait_for_all()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -231,9 +239,12 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(OmeZarrWriter, "_store", slow)
     with OmeZarrWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=downsample, levels=1, chunk_shape=(8, 8, 8),
-        in_flight_bytes=2048, n_writers=1, shard_bytes=0,
-    ) as writer:  # fmt: skip
+        tmp_path / "v",
+        volume.shape,
+        volume.dtype,
+        SPACING,
+        Writing(levels=1, chunk_shape=(8, 8, 8), in_flight_bytes=2048, n_writers=1, shard_bytes=0),
+    ) as writer:
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
             most.append(writer._in_flight.n_bytes)
@@ -268,6 +279,6 @@ def test_refuses_options_out_of_range(tmp_path, options, message):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.bool_, np.complex64])
-def test_refuses_types(tmp_path, dtype):
+def test_types_that_it_does_not_hold_are_refused(tmp_path, dtype):
     with pytest.raises(ParameterError, match="`dtype` of a volume is one of"):
         write(tmp_path / "v", noise((8, 8, 8), dtype))

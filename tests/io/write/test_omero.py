@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.omero import WHITE, colour_of, emission_nm, likely_emission_nm, omero
 from gpustitch.model import Box, Spacing
@@ -61,7 +62,7 @@ def test_the_contrast_is_that_of_what_was_written(tmp_path, levels: int, version
     options = {"downsample": downsample, "levels": levels, "chunk_shape": (8, 8, 8), "flush": False}
     path = tmp_path / "brain.zarr"
     with OmeZarrWriter(
-        path, voxels.shape, np.uint16, Spacing(2, 1, 1), version=version, channel="Ex_1_Em_525", **options
+        path, voxels.shape, np.uint16, Spacing(2, 1, 1), Writing(version=version, channel="Ex_1_Em_525", **options)
     ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)
     file = path / ("zarr.json" if version == "0.5" else ".zattrs")
@@ -80,7 +81,7 @@ def test_few_cells_in_much_background_are_within_the_contrast(tmp_path) -> None:
     voxels[rng.random(voxels.shape) < 0.02] = 5000
     path = tmp_path / "cells.zarr"
     options = {"downsample": downsample, "levels": 4, "chunk_shape": (8, 8, 8), "shard_bytes": 1 << 13, "flush": False}
-    with OmeZarrWriter(path, (320, 96, 256), np.uint16, Spacing(1, 1, 1), **options) as writer:
+    with OmeZarrWriter(path, (320, 96, 256), np.uint16, Spacing(1, 1, 1), Writing(**options)) as writer:
         for box in Box.of_shape(voxels.shape).blocks(writer.block_shape):
             writer.write(box, voxels[box.slices()])
     (channel,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["omero"]["channels"]

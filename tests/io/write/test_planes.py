@@ -14,6 +14,7 @@ from gpustitch.errors import OutputExistsError, ParameterError
 from gpustitch.io.images.files import read_image
 from gpustitch.io.journal import Journal
 from gpustitch.io.planes.opening import open_planes
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.planes import CODECS, PlanesWriter
 from gpustitch.model import Box, Spacing
@@ -70,7 +71,7 @@ def test_a_run_goes_on_with_the_planes_of_another(tmp_path: Path) -> None:
     folder = tmp_path / "v"
     whole = Box.of_shape(voxels.shape)
     with Journal(tmp_path / "journal") as journal:
-        output = PlanesWriter(folder, voxels.shape, voxels.dtype, SPACING, journal=journal)
+        output = PlanesWriter(folder, voxels.shape, voxels.dtype, SPACING, Writing(journal=journal))
         with pytest.raises(ZeroDivisionError), output:
             for z in (*range(6), 11, 19):
                 box = Box((z, 0, 0), (z + 1, 6, 9))
@@ -80,7 +81,7 @@ def test_a_run_goes_on_with_the_planes_of_another(tmp_path: Path) -> None:
     (folder / "z00011.tif").write_bytes(b"cut")
     with (
         Journal(tmp_path / "journal") as journal,
-        PlanesWriter(folder, voxels.shape, voxels.dtype, SPACING, journal=journal, sidecar={"a": 1}) as output,
+        PlanesWriter(folder, voxels.shape, voxels.dtype, SPACING, Writing(journal=journal, sidecar={"a": 1})) as output,
     ):
         parts = list(output.missing(whole))
         due = sorted(z for part in parts for z in range(part.start[0], part.stop[0]))
@@ -96,7 +97,7 @@ def test_a_run_goes_on_with_the_planes_of_another(tmp_path: Path) -> None:
 
 def test_planes_that_are_not_given_are_zero(tmp_path: Path) -> None:
     voxels = noise((7, 4, 5)) + 1
-    with PlanesWriter(tmp_path / "v", voxels.shape, voxels.dtype, SPACING) as output:
+    with PlanesWriter(tmp_path / "v", voxels.shape, voxels.dtype, SPACING, Writing()) as output:
         output.write(Box((3, 0, 0), (5, 4, 5)), voxels[3:5])
         output.skip(Box((0, 0, 0), (2, 4, 5)))
     found = open_planes(tmp_path / "v").read(0, 7)
@@ -111,7 +112,7 @@ def test_what_is_no_folder_of_planes_is_refused(tmp_path: Path) -> None:
             write(tmp_path / "v", voxels, **wrong)
     with (
         pytest.raises(ParameterError, match="whole planes"),
-        PlanesWriter(tmp_path / "v", (3, 4, 5), "uint16", SPACING) as output,
+        PlanesWriter(tmp_path / "v", (3, 4, 5), "uint16", SPACING, Writing()) as output,
     ):
         output.write(Box((0, 0, 0), (1, 4, 4)), voxels[:1, :, :4])
     assert not (tmp_path / "v").exists()

@@ -18,6 +18,7 @@ from gpustitch.errors import DamagedInputError, InputMissingError, OutputError, 
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
 from gpustitch.io.volumes.record import RECORD
 from gpustitch.io.volumes.sidecar import SIDECAR
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import level_shape
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
@@ -39,9 +40,14 @@ def noise(shape, dtype=np.uint16, seed=0):
     return np.random.default_rng(seed).integers(1, 256 if dtype == np.uint8 else 65536, shape).astype(dtype)
 
 
+def small(**how):
+    """Writing of small chunks, which need no device to be halved."""
+    return Writing(**{"downsample": halved, "chunk_shape": (8, 8, 8), **how})
+
+
 def write(path, volume, boxes=None, **options):
     options = {"downsample": halved, "levels": 3, "chunk_shape": (8, 8, 8), "flush": False, **options}
-    with PrecomputedWriter(path, volume.shape, volume.dtype, SPACING, **options) as writer:
+    with PrecomputedWriter(path, volume.shape, volume.dtype, SPACING, Writing(**options)) as writer:
         for box in writer.blocks() if boxes is None else boxes:
             writer.write(box, volume[box.slices()])
     return path
@@ -85,7 +91,7 @@ def test_order_size_and_threads_do_not_matter(tmp_path):
     np.random.default_rng(1).shuffle(boxes)
     options = {"downsample": halved, "levels": 4, "chunk_shape": (8, 8, 8), "in_flight_bytes": 10_000}
     with (
-        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, Writing(**options)) as writer,
         ThreadPoolExecutor(6) as pool,
     ):
         list(pool.map(lambda box: writer.write(box, volume[box.slices()]), boxes))
@@ -111,9 +117,8 @@ def test_every_file_is_written_once(tmp_path, monkeypatch, shard_bytes, n_files)
 def test_blocks_come_in_an_order_that_keeps_little_unfinished(tmp_path, monkeypatch):
     volume = noise((64, 64, 64))
     with PrecomputedWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=4, chunk_shape=(8, 8, 8),
-        shard_bytes=0,
-    ) as writer:  # fmt: skip
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=4, shard_bytes=0)
+    ) as writer:
         boxes, most = list(writer.blocks()), 0
         for box in boxes:
             writer.write(box, volume[box.slices()])
@@ -126,9 +131,8 @@ def test_skipped_zero_and_missing_blocks_are_zero(tmp_path):
     volume = noise((32, 16, 16))
     volume[8:24] = 0
     with PrecomputedWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=3, chunk_shape=(8, 8, 8),
-        shard_bytes=0,
-    ) as writer:  # fmt: skip
+        tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=3, shard_bytes=0)
+    ) as writer:
         writer.write(Box((0, 0, 0), (8, 16, 16)), volume[:8])
         writer.write(Box((8, 0, 0), (16, 16, 16)), volume[8:16])
         writer.skip(Box((16, 0, 0), (24, 16, 8)))
@@ -143,7 +147,7 @@ def test_an_empty_volume_has_no_chunks(tmp_path):
     assert not read(tmp_path / "v", 2).any()
 
 
-def test_reference_pyramid(tmp_path):
+def test_the_pyramid_is_that_of_the_reference(tmp_path):
     data = np.load(DATA / "pyramid_70x133x129.npz")
     theirs = json.loads(str(data["params"]))["info"]
     with PrecomputedWriter(
@@ -151,9 +155,7 @@ def test_reference_pyramid(tmp_path):
         (70, 133, 129),
         np.uint16,
         Spacing(1.272, 1.8, 1.272),
-        downsample=halved,
-        levels=3,
-        shard_bytes=0,
+        small(levels=3, chunk_shape=None, shard_bytes=0),
     ) as writer:
         for box in writer.blocks():
             writer.write(box, data["level1"][box.slices()])
@@ -211,7 +213,7 @@ def test_a_volume_is_there_whole_or_not_at_all(tmp_path):
     volume = noise((16, 16, 16))
     with (
         pytest.raises(ZeroDivisionError),
-        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved) as writer,
+        PrecomputedWriter(tmp_path / "v", volume.shape, volume.dtype, SPACING, Writing(downsample=halved)) as writer,
     ):
         writer.write(Box.of_shape(volume.shape), volume)
         assert not (tmp_path / "v").exists()
@@ -226,7 +228,7 @@ def test_an_existing_volume_is_kept_until_the_new_one_is_whole(tmp_path):
         write(tmp_path / "v", new)
     with (
         pytest.raises(ZeroDivisionError),
-        PrecomputedWriter(tmp_path / "v", old.shape, old.dtype, SPACING, downsample=halved, overwrite=True),
+        PrecomputedWriter(tmp_path / "v", old.shape, old.dtype, SPACING, Writing(downsample=halved, overwrite=True)),
     ):
         raise ZeroDivisionError
     np.testing.assert_array_equal(read(tmp_path / "v"), old)
@@ -250,14 +252,7 @@ def test_a_failed_write_stops_the_writes_after_it(tmp_path, monkeypatch):
     with (
         pytest.raises(OutputError, match="could not be written"),
         PrecomputedWriter(
-            tmp_path / "v",
-            volume.shape,
-            volume.dtype,
-            SPACING,
-            downsample=halved,
-            levels=1,
-            chunk_shape=(8, 8, 8),
-            shard_bytes=0,
+            tmp_path / "v", volume.shape, volume.dtype, SPACING, small(levels=1, shard_bytes=0)
         ) as writer,
     ):
         writer.write(Box.of_shape((8, 8, 8)), volume[:8], failed.set)
@@ -293,9 +288,12 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(PrecomputedWriter, "_store", slow)
     with PrecomputedWriter(
-        tmp_path / "v", volume.shape, volume.dtype, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8),
-        in_flight_bytes=2048, n_writers=1, shard_bytes=0,
-    ) as writer:  # fmt: skip
+        tmp_path / "v",
+        volume.shape,
+        volume.dtype,
+        SPACING,
+        small(levels=1, in_flight_bytes=2048, n_writers=1, shard_bytes=0),
+    ) as writer:
         for box in writer.blocks():
             writer.write(box, volume[box.slices()])
             most.append(writer._in_flight.n_bytes)
@@ -305,9 +303,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
 def test_release_is_called_when_the_array_is_written(tmp_path):
     released = []
-    with PrecomputedWriter(
-        tmp_path / "v", (8, 8, 8), np.uint16, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
-    ) as writer:
+    with PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, small(levels=1)) as writer:
         writer.write(Box.of_shape((8, 8, 8)), noise((8, 8, 8)), lambda: released.append(1))
     assert released == [1]
 
@@ -324,9 +320,7 @@ def test_release_is_called_when_the_array_is_written(tmp_path):
 def test_refuses_boxes_that_are_not_blocks(tmp_path, box, shape, message):
     with (
         pytest.raises(ParameterError, match=message),
-        PrecomputedWriter(
-            tmp_path / "v", (20, 16, 16), np.uint16, SPACING, downsample=halved, levels=1, chunk_shape=(8, 8, 8)
-        ) as writer,
+        PrecomputedWriter(tmp_path / "v", (20, 16, 16), np.uint16, SPACING, small(levels=1)) as writer,
     ):
         writer.write(box, np.ones(shape, np.uint16))
 
@@ -336,13 +330,13 @@ def test_refuses_a_block_given_twice_or_of_another_type(tmp_path):
     box = Box.of_shape((8, 8, 8))
     with (
         pytest.raises(ParameterError, match="written before"),
-        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, Writing(**options)) as writer,
     ):
         writer.skip(box)
         writer.write(box, noise((8, 8, 8)))
     with (
         pytest.raises(ParameterError, match="uint16 voxels"),
-        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **options) as writer,
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, Writing(**options)) as writer,
     ):
         writer.write(box, noise((8, 8, 8), np.uint8))
 
@@ -352,14 +346,14 @@ def test_refuses_a_block_given_twice_or_of_another_type(tmp_path):
 )
 def test_refuses_options_out_of_range(tmp_path, options):
     with pytest.raises(ParameterError):
-        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, **{"downsample": halved, **options})
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, SPACING, Writing(**{"downsample": halved, **options}))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((0, 8, 8), np.uint16), ((8, 8, 8), np.int64)])
 def test_refuses_volumes_that_cannot_be_stored(tmp_path, shape, dtype):
     with pytest.raises(ParameterError):
-        PrecomputedWriter(tmp_path / "v", shape, dtype, SPACING, downsample=halved)
+        PrecomputedWriter(tmp_path / "v", shape, dtype, SPACING, Writing(downsample=halved))
 
 
 def test_flushes_every_file(tmp_path, monkeypatch, synced):
@@ -369,7 +363,7 @@ def test_flushes_every_file(tmp_path, monkeypatch, synced):
     assert len(flushed) == 2 + 1 + 1 + 2 + 1  # files, the folders that hold them, and the folder of the volume
 
 
-def test_reader_refuses(tmp_path):
+def test_folders_that_are_no_volume_are_refused(tmp_path):
     with pytest.raises(InputMissingError, match="no file"):
         PrecomputedVolume(tmp_path)
     (tmp_path / "info").write_bytes(b"\xff" * 4000)

@@ -17,7 +17,7 @@ from tests.io.volumes.stored_volumes import ours, read
 EVEN = level_factors(Spacing(1, 1, 1), 16)
 
 
-def test_pyramid_bytes():
+def test_bytes_of_all_levels_are_counted():
     assert pyramid_bytes((5, 4, 3), np.uint16, EVEN[:3]) == 2 * (60 + 3 * 2 * 2 + 2)
     assert level_shape((5, 4, 3), EVEN[1]) == (3, 2, 2)
     assert math.prod(level_shape((1, 1, 1), EVEN[9])) == 1

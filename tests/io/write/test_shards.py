@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.io.volumes.shard_files import ShardNames
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.pyramid_layout import level_shape, morton_order
 from gpustitch.io.write.shards import (
@@ -127,7 +128,7 @@ def test_little_is_unfinished_if_blocks_come_in_order(tmp_path, spacing) -> None
     options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
     foretold = unfinished_bytes(shape, chunk, 2, level_factors(spacing, levels), shard_bytes, (64, 16, 16))
     most = 0
-    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, flush=False, **options) as writer:
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, Writing(flush=False, **options)) as writer:
         for _, row, column in morton_order((1, 8, 8)):
             for block in Box((0, 16 * row, 16 * column), (64, 16 * row + 16, 16 * column + 16)).blocks((8, 16, 16)):
                 writer.write(block, np.ones(block.shape, np.uint16))
@@ -142,7 +143,7 @@ def test_files_on_both_sides_of_a_place_wait_for_the_other_one(tmp_path, axis, s
     shape, chunk, levels, shard_bytes = (48, 96, 80), (8, 8, 8), 4, 8192
     factors = level_factors(spacing, levels)
     options = {"downsample": downsample, "levels": levels, "chunk_shape": chunk, "shard_bytes": shard_bytes}
-    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, flush=False, **options) as writer:
+    with PrecomputedWriter(tmp_path / "v", shape, np.uint16, spacing, Writing(flush=False, **options)) as writer:
         for place in range(8, shape[axis], 8):
             start, stop = [0, 0, 0], list(shape)
             start[axis], stop[axis] = place - 8, place

@@ -265,7 +265,12 @@ def test_overlaps_that_are_stretched_are_told_if_their_links_count() -> None:
 
 @pytest.mark.parametrize(
     ("n_bytes", "told"),
-    [(21e6, "read 21 MB of the tiles' 107 MB to align them: 20 %"), (1987e6, "tiles of 107 MB; "), (2e9, "19 times")],
+    [
+        (21e6, "read 21 MB of the tiles' 107 MB to align them: 19.6 %"),
+        (115e6, "107 MB to align them: 107 %"),
+        (1987e6, "tiles of 107 MB; "),
+        (2e9, "19 times"),
+    ],
 )
 def test_what_was_read_is_told_without_a_reproach(n_bytes: float, told: str) -> None:
     text = read_text(int(n_bytes), 107_000_000)

@@ -107,7 +107,7 @@ def test_threads_beyond_the_blocks_cost_nothing(tmp_path, source):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_other_types(tmp_path, source, dtype):
+def test_frames_keep_their_type(tmp_path, source, dtype):
     recorded = source(frames_of((20, 12, 15), dtype))
     job = plan(options_of(tmp_path, step_um=1.5))
     run(job)
@@ -243,7 +243,7 @@ def test_refuses_other_pixels_an_existing_output_and_a_full_disk(tmp_path, sourc
         plan(options_of(tmp_path, overwrite=True))
 
 
-def test_real_files(tmp_path):
+def test_files_on_the_disk_are_deskewed(tmp_path):
     frames = frames_of((12, 10, 9))
     for number, frame in enumerate(frames):
         write_tiff(tmp_path / f"img_{number:03}.tiff", frame)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.opening import open_volume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, Coverage, ObliqueScan, Spacing
 from gpustitch.oblique.align import stage as align
@@ -24,7 +25,6 @@ from gpustitch.oblique.destripe.lightsheet import LightsheetOptions
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from gpustitch.oblique.mosaic.placing import place_found
 from gpustitch.oblique.mosaic.tiles import SpimstitchTile
-from gpustitch.ops.pyramid import downsample
 from tests.io.volumes.test_blockfs import write_blockfs
 
 
@@ -213,10 +213,10 @@ def test_array_volume_is_zero_outside():
         ArrayVolume(array, Spacing(1, 1, 1), ObliqueScan(4, 3, 2, 1.8, 1.0).coverage)
 
 
-def test_open_volume(tmp_path):
+def test_a_written_volume_is_opened_as_a_tile(tmp_path):
     voxels = np.random.default_rng(2).integers(0, 65536, (9, 8, 7), np.uint16)
     with PrecomputedWriter(
-        tmp_path / "v", voxels.shape, voxels.dtype, Spacing(1, 2, 3), downsample=downsample, levels=1, flush=False
+        tmp_path / "v", voxels.shape, voxels.dtype, Spacing(1, 2, 3), Writing(levels=1, flush=False)
     ) as writer:
         writer.write(Box.of_shape(voxels.shape), voxels)
     volume = open_volume(tmp_path / "v")

@@ -40,7 +40,7 @@ def options(golden_file, tmp_path):
     return IlluminationOptions((golden_file,), tmp_path / "flat.tiff", n_bins=64, values_per_bin=16, n_workers=2)
 
 
-def test_golden_file(options, golden, tmp_path):
+def test_the_flat_is_that_of_the_reference(options, golden, tmp_path):
     result = run(plan(replace(options, intermediate_output=tmp_path / "percentile.tiff")))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "percentile.tiff"), golden["qbin"] * 16)
     written = tifffile.imread(tmp_path / "flat.tiff")

@@ -162,7 +162,7 @@ CASES: dict[str, tuple[list[PlacedVolume], Box]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_as_defined(name: str) -> None:
+def test_fusion_is_as_it_is_defined(name: str) -> None:
     assert_as_defined(*CASES[name])
 
 

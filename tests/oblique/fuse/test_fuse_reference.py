@@ -72,7 +72,7 @@ def test_the_trailing_corner_is_not_lost() -> None:
         assert not ours[z - 64, :, z - 60 :].any()
 
 
-def test_golden_distances() -> None:
+def test_distances_are_those_of_the_reference() -> None:
     golden = np.load(DATA / "distance_mask.npz")
     # Again one row and plane past the last, and a trailing edge 6 frames too far (94 for 88).
     volume = ArrayVolume(np.zeros((71, 73, 165), np.uint8), SPACING, Coverage(95, 73, 71, 1.0))

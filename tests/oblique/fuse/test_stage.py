@@ -16,6 +16,7 @@ import pytest
 from gpustitch.errors import InputMissingError, MosaicError, OutputError, OutputExistsError, ParameterError
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Box, ObliqueScan
 from gpustitch.oblique.fuse import stage as stitch
@@ -43,10 +44,7 @@ def write_tile(
         scan.shape,
         values.dtype,
         scan.spacing,
-        downsample=downsample,
-        levels=1,
-        sidecar={"scan": dataclasses.asdict(scan)},
-        **options,
+        Writing(levels=1, sidecar={"scan": dataclasses.asdict(scan)}, **options),
     ) as writer:
         for box in writer.blocks():
             writer.write(box, np.ascontiguousarray(covered[box.slices()]).astype(values.dtype))
@@ -212,7 +210,7 @@ def test_a_missing_tile_is_named_and_left_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_y_intensity(tmp_path: Path, given: bool) -> None:
+def test_tiles_that_are_darker_at_one_end_are_evened_out(tmp_path: Path, given: bool) -> None:
     root = tmp_path / "tiles"
     scan = dataclasses.replace(SCAN, n_frames=80)
     dim = 1 - 0.3 * np.arange(scan.n_rows)[None, :, None] / (scan.n_rows - 1)

@@ -201,7 +201,7 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     assert read_alignment(path).voxel_size_um is not None
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_an_alignment_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputMissingError, match="alignment file"):
         read_alignment(tmp_path / "align.json")
 
@@ -230,7 +230,7 @@ CANDIDATE = LINK["candidates"][0]
         json.dumps({"voxel_size": 1.8, "links": [{**LINK, "candidates": [{**CANDIDATE, "confidence": 2}]}]}),
     ],
 )
-def test_damaged_files(text: str, tmp_path: Path) -> None:
+def test_damaged_alignments_are_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "align.json"
     path.write_text(text)
     with pytest.raises(DamagedInputError, match="alignment file"):

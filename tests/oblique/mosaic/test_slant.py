@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.io.volumes.sidecar import SIDECAR
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import (
     Box,
@@ -31,7 +32,6 @@ from gpustitch.model import (
 from gpustitch.oblique.mosaic.file import AlignmentRecord, read_alignment, write_alignment
 from gpustitch.oblique.mosaic.placing import mosaic_spacing, place, place_found
 from gpustitch.oblique.mosaic.slant import more_slant, slant_of, slanted, slanted_link
-from gpustitch.ops.pyramid import downsample
 
 PIXEL, STEP = 1.8, 1.28
 
@@ -96,7 +96,7 @@ def write_tiles(root: Path, stages_um: list[tuple[float, float, float]], pixel_u
     for x, y, z in stages_um:
         path = root / f"{round(10 * x)}" / f"{round(10 * x)}_{round(10 * y)}" / f"{round(10 * z)}"
         shape = volume.coverage.shape
-        with PrecomputedWriter(path, shape, np.uint16, volume.spacing, downsample=downsample, levels=1) as writer:
+        with PrecomputedWriter(path, shape, np.uint16, volume.spacing, Writing(levels=1)) as writer:
             for box in Box.of_shape(shape).blocks(writer.block_shape):
                 writer.write(box, np.ones(box.shape, np.uint16))
         if is_oblique:

@@ -19,7 +19,8 @@ from gpustitch.model import Box, level_factors
 from gpustitch.oblique.pipeline.formats import settled
 from gpustitch.oblique.pipeline.options import PipelineOptions
 from gpustitch.oblique.pipeline.stage import plan, run
-from gpustitch.show.describe import InfoOptions, described
+from gpustitch.show.describe import described
+from gpustitch.show.held import InfoOptions
 from gpustitch.show.verify import VerifyOptions, verified
 from tests.levels import levels_of
 from tests.oblique.pipeline.test_one_pass import ROW, written

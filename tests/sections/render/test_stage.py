@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import threading
 
 import nibabel
 import numpy as np
@@ -19,10 +18,10 @@ from gpustitch.io.planes.adapters import ArrayPlanes
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.volumes.ome_zarr import OmeZarrVolume
 from gpustitch.io.volumes.precomputed import PrecomputedVolume
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.regrid.plan import ZGrid, deformation, plan_z, sorted_series
-from gpustitch.regrid.shared_reads import SharedReads
 from gpustitch.regrid.zresample import deformed_planes, planes_between
 from gpustitch.running.progress import Silent
 from gpustitch.sections.grid.file import ZGrids, read_z_grids, write_z_grids
@@ -168,7 +167,7 @@ def test_files_of_planes(tmp_path):
 
 def test_a_tiff_volume_to_ome_zarr(tmp_path):
     planes, positions = series(n=20)
-    with TiffVolumeWriter(tmp_path / "in.tif", planes.shape, planes.dtype, SPACING) as writer:
+    with TiffVolumeWriter(tmp_path / "in.tif", planes.shape, planes.dtype, SPACING, Writing()) as writer:
         writer.write(Box.of_shape(planes.shape), planes)
     given = RenderOptions(tmp_path / "in.tif", table(tmp_path / "z.csv", positions), tmp_path / "v.zarr", levels=2)
     result = run(plan(given))
@@ -315,22 +314,3 @@ def test_bad_grids(tmp_path):
         read_z_grids(path)
     with pytest.raises(InputMissingError):
         read_z_grids(tmp_path / "none.npz")
-
-
-def test_reads_are_shared_and_held_as_long_as_needed():
-    reads, lock = [], threading.Lock()
-
-    def read(key):
-        with lock:
-            reads.append(key)
-        return np.full((2, 3), key)
-
-    shared = SharedReads(read, {1: 2, 2: 1})
-    first, n_first = shared.take([1])
-    both, n_both = shared.take([1, 2])
-    assert (n_first, n_both) == (2, 2) and reads == [1, 2]
-    assert both[1] is first[1]
-    shared.give_back([1, 2])
-    shared.give_back([1])
-    shared.take([1])
-    assert reads == [1, 2, 1]

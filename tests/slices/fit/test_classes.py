@@ -38,7 +38,9 @@ def three_runs() -> Floats:
         (np.array([4.0, 6.5]), EXACT, "UNIFORM", 2.5, 2),
     ],
 )
-def test_classes(positions: Floats, rounding: float, kind: str, spacing: float, n_output: int) -> None:
+def test_positions_have_the_class_and_spacing_they_were_made_with(
+    positions: Floats, rounding: float, kind: str, spacing: float, n_output: int
+) -> None:
     fit = fit_slices(positions, rounding)
     assert fit.spacing_class == kind
     assert fit.spacing_mm == pytest.approx(spacing, abs=5e-3 if kind == "IRREGULAR" else fit.uncertainty_mm + 1e-5)
@@ -167,7 +169,7 @@ def test_senseless_positions_are_refused(bad: list[float], text: str) -> None:
         fit_slices(np.array(bad), EXACT)
 
 
-def test_one_slice() -> None:
+def test_one_slice_has_no_spacing() -> None:
     fit = fit_slices(np.array([3.0]), EXACT)
     assert fit.spacing_class is SpacingClass.SINGLE
     assert np.isnan(fit.spacing_mm)

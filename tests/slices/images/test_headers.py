@@ -24,7 +24,7 @@ def picture(mode="L", shape=SHAPE):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_png(tmp_path, mode):
+def test_a_png_tells_shape_and_pixels(tmp_path, mode):
     picture(mode).save(tmp_path / "a.png")
     header = read_header(tmp_path / "a.png")
     assert (header.shape, header.pixels, header.resolution) == (SHAPE, MODES[mode], None)
@@ -49,7 +49,7 @@ def test_every_jpeg_is_found_its_size(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])
-def test_resolution(tmp_path, name):
+def test_the_stated_resolution_is_read(tmp_path, name):
     picture().save(tmp_path / name, dpi=(300, 150))
     found = read_header(tmp_path / name).resolution
     assert found.spacing_mm == pytest.approx((25.4 / 150, 25.4 / 300), rel=1e-3) and not found.is_default

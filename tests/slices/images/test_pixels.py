@@ -24,7 +24,7 @@ def headers(paths, frames=None):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 @pytest.mark.parametrize("how", ["pages", "imagej", "contiguous", "files", "compressed", "big-endian"])
-def test_tiff(tmp_path, dtype, how):
+def test_pages_come_in_the_order_asked_for(tmp_path, dtype, how):
     planes = noise(dtype=dtype)
     order = [3, 0, 5, 1, 4, 2]
     one = tmp_path / "v.tif"
@@ -80,7 +80,7 @@ def test_grey_images_in_colours(tmp_path, kind):
     np.testing.assert_array_equal(read[[0, 5]], np.repeat(planes[[0, 5], ..., None], 3, 3))
 
 
-def test_bad_files(tmp_path):
+def test_damaged_files_are_named(tmp_path):
     planes = noise()
     paths = [tmp_path / f"{k}.tif" for k in range(6)]
     for path, plane in zip(paths, planes, strict=True):

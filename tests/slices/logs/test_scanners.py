@@ -199,7 +199,7 @@ def test_ge_s_reconstruction(tmp_path):
     assert log(tmp_path, PCR.replace("[VolumeData]", "[Volume]"), "a.pcr").shape == (1900, 1700, 1800)
 
 
-def test_nikon(tmp_path):
+def test_a_log_of_nikon_is_read(tmp_path):
     found = log(tmp_path, XTEKCT, "a.XTEKCT")
     assert found.spacing_mm == (0.025, 0.0126, 0.0125) and found.shape == (1200, 1100, 1000)
     assert found.projections == (1080, 2001, 2000) and found.problems == ()

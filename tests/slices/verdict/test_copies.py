@@ -57,3 +57,19 @@ def test_a_doubled_slice_is_kept_or_left_out_as_asked(tmp_path, seed):
     assert not codes(stack) & {"NEVER_ACQUIRED", "FILES_LOST"} and "all of them were left out" in text(
         stack, "SLICES_DROPPED"
     )
+
+
+@pytest.mark.parametrize("n_different", [0, 1])
+def test_a_series_that_is_there_twice_is_one_volume_if_all_pixels_are_equal(tmp_path, n_different):
+    def other(data, k):
+        data.SOPInstanceUID = f"1.9.{k}"
+        if 5 <= k < 5 + n_different:
+            data.PixelData = bytes(len(data.PixelData))
+
+    names = [f"X{k}.dcm" for k in range(10)]
+    write_series(tmp_path, 2.0 * np.arange(10))
+    write_series(tmp_path, 2.0 * np.arange(10), names=names, edit=other)
+    (stack,) = judge([tmp_path])
+    assert (stack.fit.spacing_class, len(stack.order), stack.is_usable) == ("UNIFORM", 10, True)
+    assert codes(stack) == ({"MULTI_VOLUME"} if n_different else {"SAME_SLICE"})
+    assert {stack.series.headers[i].path.name[0] for i in stack.order} == {"I"}

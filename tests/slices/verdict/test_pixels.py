@@ -147,7 +147,7 @@ def test_images_of_which_no_volume_is_made(tmp_path, seed, kind):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_colored_images(tmp_path, seed):
+def test_coloured_images_keep_their_colours(tmp_path, seed):
     values = write_tiff(tmp_path / "in", "uint8 x 3", Drawn(seed))
     code, (found,) = verdict(tmp_path / "in", "--spacing-z", 2.5)
     assert code == 21 and "COLOR_PIXELS" in found["warnings"]

@@ -79,7 +79,7 @@ def test_every_verdict_is_valid_json_without_nan(stacks):
         assert json.loads(text) == verdict_dict(stack)
 
 
-def test_the_dictionary(stacks):
+def test_the_dictionary_holds_what_the_verdict_says(stacks):
     tilted = verdict_dict(stacks[4])
     assert tilted["class"] == "UNIFORM"
     assert tilted["spacing_mm"] == pytest.approx([4.69846, 0.75, 0.5], abs=1e-5)

@@ -54,7 +54,7 @@ def test_the_tilted_gantry(tmp_path):
     assert "SPACING_TAG_ALONG_BED" in codes(stack) and "SPACING_TAG_MISMATCH" not in codes(stack)
 
 
-def test_real_series():
+def test_series_of_real_scanners_are_judged_as_they_are():
     (head,) = judge(REAL / "98892001/CT5N")
     assert (head.fit.spacing_class, head.spacing_mm[0], head.notes) == ("UNIFORM", 2.5, ())
     (hole,) = judge([REAL / "77654033/CT2"])

@@ -131,7 +131,7 @@ def test_stretches_that_would_cross_stay_where_they_are_written():
 
 @pytest.mark.parametrize("directions", [AXIAL, oblique()])
 @pytest.mark.parametrize("shear", [(0.0, 0.0), (0.36, -0.1)])
-def test_the_affine(directions, shear):
+def test_the_matrix_leads_to_the_place_of_each_voxel(directions, shear):
     stack, _ = made(STRETCHES + 5, directions=directions, shear=shear)
     along = stretch_grid(stack.fit, stack.positions_mm, stack.fit.stretches[1])
     for unsheared in (False, True):

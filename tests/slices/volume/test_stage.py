@@ -221,7 +221,7 @@ def test_slices_left_out_are_left_out(tmp_path, step, output):
     assert told["planes"]["EXACT"] == [[0, 18 // step]]
 
 
-def test_nearest(tmp_path):
+def test_the_nearest_slice_is_taken_where_asked(tmp_path):
     stack, planes = made(IRREGULAR)
     voxels, *_ = resampled(tmp_path, stack, planes, nearest=True, fill_gaps=True)
     at = np.arange(len(voxels)) * stack.fit.spacing_mm
@@ -315,7 +315,7 @@ def test_what_is_there_is_not_replaced(tmp_path):
     run(plan(options(tmp_path, stack, planes, "v.nii", stretches=True, overwrite=True)))
 
 
-def test_refusals(tmp_path):
+def test_series_that_are_no_volume_are_refused(tmp_path):
     stack, planes = made(UNIFORM)
     conflict = Note(Code.SLICES_CONFLICT, "IM1.dcm and IM2.dcm are at one position with different pixels")
     unusable = dataclasses.replace(stack, notes=(conflict,), advice="Keep one of them.")

@@ -110,6 +110,7 @@ class Ledger:
                         path.unlink()
 
     def _is_kept(self, level: int, index: ZYX) -> bool:
+        """Whether an earlier run has finished a file: the journal says so, and it is there with its size."""
         assert self._journal is not None
         facts = self._journal.found(self._unit(level, index))
         if facts is None:

@@ -90,6 +90,7 @@ class WholeFiles:
     def _write_file(
         self, level: int, file: Box, voxels: npt.NDArray[Any], written: Handed, copied: Handed | None
     ) -> None:
+        """Begin to write a file; tell ``written`` when it is on the disk, ``copied`` when its voxels may change."""
         future, failure, is_written = None, None, False
         try:
             if not self._in_flight.has_failed:

@@ -20,6 +20,7 @@ from gpustitch.errors import ParameterError
 from gpustitch.io.sums import summed
 from gpustitch.io.volumes.record import read_record
 from gpustitch.io.write.files import direct
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.opening import open_output
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.io.write.shards import precomputed_sharding
@@ -139,9 +140,7 @@ def test_a_real_limit_of_the_system_is_reported(tmp_path) -> None:
 @pytest.mark.parametrize("options", [{"codec": "gzip"}, {"shard_bytes": 0}, {"write_empty": True}])
 def test_refuses_what_is_no_shard_of_raw_chunks(tmp_path, options) -> None:
     with pytest.raises(ParameterError, match="direct writes shards of raw chunks"):
-        PrecomputedWriter(
-            tmp_path / "v", (8, 8, 8), np.uint16, Spacing(1, 1, 1), downsample=downsample, writer="direct", **options
-        )
+        PrecomputedWriter(tmp_path / "v", (8, 8, 8), np.uint16, Spacing(1, 1, 1), Writing(writer="direct", **options))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
 from gpustitch.io.journal import Journal
+from gpustitch.io.write.format import Writing
 from gpustitch.io.write.ome_zarr import OmeZarrWriter
 from gpustitch.io.write.precomputed import PrecomputedWriter
 from gpustitch.model import Spacing
-from gpustitch.ops.pyramid import downsample
 from tests.io.volumes.stored_volumes import folder
 
 
@@ -24,7 +24,7 @@ SPACINGS = [Spacing(1.8, 1.8, 1.8), Spacing(2, 1.3, 1.3), Spacing(0.9, 1.8, 5), 
 
 
 def open_writer(kind, path, voxels, journal, spacing=SPACINGS[0], **options):
-    return kind(path, voxels.shape, voxels.dtype, spacing, downsample=downsample, journal=journal, **options)
+    return kind(path, voxels.shape, voxels.dtype, spacing, Writing(journal=journal, **options))
 
 
 def write(kind, path, voxels, journal, n_blocks=None, skipped=(), **options):
