@@ -26,6 +26,8 @@ from tests.paths import ROOT, keep_in_memory
 settings.register_profile("gpustitch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpustitch")
 
+# For glibc in workers: freed arrays are kept for the next ones, rather than given back and mapped anew, page by page.
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 _FSYNC = os.fsync
 _GROUP = re.compile(r'xdist_group\("([\w-]+)"\)')
 _LONG = re.compile(r"pytest\.mark\.(?:slow|long)\b")
@@ -44,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if n_workers:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+        for name, value in _KEPT_MEMORY.items():
+            os.environ.setdefault(name, value)
+    elif hasattr(config, "workerinput"):
+        # It was read when the worker started: processes that tests start are as users start them.
+        for name, value in _KEPT_MEMORY.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
 
 
 def _looked_at(descriptor: Any) -> None:

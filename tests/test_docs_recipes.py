@@ -22,12 +22,12 @@ pytestmark = pytest.mark.xdist_group("docs-recipes")
 RECIPES = {what: PAGES[f"docs/add_{what}.md"] for what in ("operation", "format", "command")}
 # What of the house the recipes need.
 NEEDED = ("gpustitch", "kernels", "bench", "tests")
-NOT_NEEDED = shutil.ignore_patterns("__pycache__", "results", "data", "test_docs*")
+NOT_NEEDED = shutil.ignore_patterns("results", "data", "test_docs*", "*pytest*.pyc")
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A copy of the house, without the data."""
+    """A copy of the house, without the data, and with its bytecode: each process would compile the whole package."""
     copy = tmp_path_factory.mktemp("house")
     for folder in NEEDED:
         shutil.copytree(ROOT / folder, copy / folder, ignore=NOT_NEEDED)
@@ -37,7 +37,7 @@ def house(tmp_path_factory):
 
 def python(house: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Execute Python in the copy."""
-    environment = {**os.environ, "PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(house)}
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=house, env=environment, capture_output=True, text=True
     )

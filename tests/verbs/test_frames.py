@@ -190,7 +190,7 @@ def test_factors_that_overflow_are_refused_by_name(name, method, value):
         gs.destripe(texture((2, 40, 48)), method=method, **{name: value})
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("step_um", [1.1, 1.8 / np.sqrt(2)])
 def test_infinite_pixels_reach_the_voxels_that_nan_reaches(seed, step_um):

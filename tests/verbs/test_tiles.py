@@ -176,7 +176,7 @@ def test_pipeline_without_an_output_makes_one_beside_the_channel(tmp_path):
     assert gs.open_volume(found).shape
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("at", [(0, 0, 14), (0, 0, 14.4), (0.3, 0.2, 13.5)])
 def test_infinite_voxels_reach_those_that_nan_reaches(seed, at):
@@ -195,7 +195,7 @@ def test_infinite_voxels_reach_those_that_nan_reaches(seed, at):
     np.testing.assert_array_equal(stitched[1][finite], stitched[0][finite])
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("values", [(np.inf,), (-np.inf, np.inf), (np.inf, np.nan)])
 def test_align_leaves_out_infinite_voxels(values):
     whole = texture((40, 60, 90), 3, "float32")

@@ -320,7 +320,7 @@ def _trimmed_start(basis: Basis, values: Floats, use: Bools, least_sigma: float,
     for size in [0] + [options.min_samples, design.shape[1] + 1] * _TRIALS:
         half = rng.integers(len(target), size=size) if size else np.arange(len(target))
         for _ in range(1 + _CONCENTRATIONS):
-            trial = _least_squares(design[half], target[half])
+            trial = _least_squares(design.take(half, axis=0), target[half])
             squares = (target - design @ trial) ** 2
             lesser = np.partition(squares, middle)[: middle + 1]
             half = np.flatnonzero(squares <= max(lesser[-1], least_sigma**2))

@@ -196,7 +196,8 @@ def test_the_disk_must_hold_all_channels(both, tmp_path, monkeypatch):
 
 def test_a_file_of_options_has_a_table_for_a_channel(both, tmp_path):
     config = tmp_path / "run.toml"
-    config.write_text(f"levels = 2\npreset = 'plain'\nflat = false\ndestripe-method = 'none'\n[{OTHER}]\ndark = 7\n")
+    for_all = "levels = 2\npreset = 'plain'\nflat = false\nreport = false\ndestripe-method = 'none'\n"
+    config.write_text(f"{for_all}[{OTHER}]\ndark = 7\n")
     succeed("pipeline", *both, "--output", tmp_path / "out", "--config", config, "--align-on", both[0].name)
     dark = [
         json.loads((tmp_path / "out" / c.name / "provenance.json").read_text())["parameters"]["correction"]["dark"]

@@ -120,6 +120,7 @@ def alone(options: PipelineOptions) -> None:
         run(plan(options))
 
 
+@pytest.mark.parametrize("step", [STEP], indirect=True)  # it goes on with units, which above take both
 def test_a_run_whose_processes_end_with_it_goes_on(channel: Path, tmp_path: Path, step: float, expected: Any) -> None:
     place = tmp_path / "out"
     process = forkserver().Process(target=alone, args=(spread(channel, place, n_processes=2, x_step_um=step),))

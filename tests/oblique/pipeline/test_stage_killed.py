@@ -112,7 +112,7 @@ def units(output: Path) -> list[str]:
     return [json.loads(line)["unit"] for line in lines if line.endswith("\n")]
 
 
-@pytest.mark.parametrize(("staged", "n_kills"), [(False, 13), (True, 7)])
+@pytest.mark.parametrize(("staged", "n_kills"), [(False, 9), (True, 5)])
 def test_a_killed_run_goes_on(row: Path, tmp_path: Path, processes: Any, staged: bool, n_kills: int) -> None:
     place = tmp_path / "out"
     options = small_files(row, place, staged=staged)

@@ -243,7 +243,7 @@ def test_weighted_medians_of_rows() -> None:
     np.testing.assert_array_equal(weighted_medians(values, weights), [9, 5, 1.5, np.nan])
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_strange_similarities_raise_no_warning() -> None:
     """Short series, all alike, nothing known, nothing but chance: an answer with valid sections, whatever it is."""
     for seed in range(36):

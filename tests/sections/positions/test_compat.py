@@ -15,9 +15,11 @@ from tests.sections.positions.zspacing_golden import NAMES, golden
 pytestmark = pytest.mark.long
 
 NUMBER_OF_CASES = 57
-# Of the cases of long ranges, whose updates take longest, this one goes to the end; the others to update 30.
-LONG_RANGE = 30
-WHOLE = "random_plugin_r50"
+# One case of each kind goes to the end, update 100, and those of the front door; the others to update 30.
+WHOLE = (
+    "big_prod_r10", "coarse_default_r10", "gaps_plugin_r10", "heavy_noreorder", "nonstat_local2", "quality_sfreg09",
+    "random_plugin_r50", "small_blank", "swap_default_r10", "tiny3",
+)  # fmt: skip
 
 
 def test_no_golden_case_is_lost():
@@ -27,11 +29,10 @@ def test_no_golden_case_is_lost():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name):
-    """1e-9 after 10 iterations, 1e-6 after all: positions, factors, order and curves of every step that was kept."""
+    """1e-9 after 10 iterations, 1e-6 after more: positions, factors, order and curves of every step that was kept."""
     case, number = golden(name), 0
-    is_part = case.options.max_lag >= LONG_RANGE and name != WHOLE
-    kept = [iteration for iteration in case.iterations if not is_part or iteration <= 30]
-    assert kept[-1] == (30 if is_part else 100)
+    kept = [iteration for iteration in case.iterations if name in WHOLE or iteration <= 30]
+    assert kept[-1] == (100 if name in WHOLE else 30)
     for step, iteration in zip(case.steps(), range(1, kept[-1] + 1), strict=False):
         if iteration not in case.iterations:
             continue

@@ -97,13 +97,16 @@ def check_told_from_thickness(there, z):
 
 @pytest.mark.parametrize("most_px", [1.5, 3.0])
 def test_blur_that_grows_is_told_from_thickness(tmp_path, most_px):
-    """Through a file of similarities too."""
+    """Through a file of similarities too, of the greater one."""
     planes, z = series(22, 100)
     blurred = np.stack([ndimage.gaussian_filter(p, most_px * n / 100) for n, p in enumerate(planes)])
     there, lines = found(tmp_path, blurred)
     result = there.result
     check_told_from_thickness(there, z)
     assert result.texture_ratio > 1.25
+    assert not [line for line in lines if "texture" in line]  # lines of the summary say it
+    if most_px < 3:  # the file holds the same
+        return
     compared = tmp_path / "s.npz"
     options = SimilarityOptions(
         input=tmp_path, output=compared, planes=ArrayPlanes(blurred), max_lag=8, device="cpu", overwrite=True
@@ -112,7 +115,6 @@ def test_blur_that_grows_is_told_from_thickness(tmp_path, most_px):
     again = run(plan(ZSpacingOptions(input=compared, max_lag=8))).result
     np.testing.assert_allclose(again.positions, result.positions, atol=1e-9)
     assert again.texture_ratio == pytest.approx(result.texture_ratio)
-    assert not [line for line in lines if "texture" in line]  # lines of the summary say it
 
 
 def test_a_tissue_that_grows_into_view_is_told_from_thickness(tmp_path):
