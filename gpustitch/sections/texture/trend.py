@@ -46,6 +46,9 @@ LEAST_LENGTH_PX = 1e-3
 # Greatest length over the least one from which on the texture changes. Measured in planes of 128 x 128 pixels: up to
 # 1.17 where it stays, 1.3 and more where blur grows to a pixel.
 CHANGES = 1.25
+# By how much similarity along the series follows that change, as a power, and the error of this. Measured where blur
+# grows within the planes alone: .35 to .64; it is 1 where structures grow alike in all directions.
+SHARE, SHARE_ERROR = 0.5, 0.3
 # Product of probabilities below which differences of parts of the planes are no chance. Measured: 6e-4 and more where
 # textures stay, mostly 2e-8 and less where borders of tissues move.
 CHANCE_OF_PARTS = 1e-6
@@ -54,6 +57,8 @@ CHANCE_OF_PARTS = 1e-6
 OF_TREND = 0.5
 # The positions with what is taken out lie at the end of the 90 % interval.
 _SIGMAS = 1.645
+# Positions without what lengths within planes tell lie at the end of the 93 % interval at least.
+_FAR_SIGMAS = 1.8
 
 
 @dataclass(frozen=True)
@@ -192,9 +197,17 @@ def less_texture(positions: Floats, order: Integers, in_plane_px: Floats | None)
     between = (length[1:] + length[:-1]) / 2
     between -= between.mean()
     slow = np.log(slow_part(np.diff(positions[order])))
-    # Finer structures look like wider spacing, and never by more than they are finer.
-    share = float(np.clip(-(slow @ between) / (between @ between), 0, 1))
-    return as_found if share == 0 else _less(as_found, order, -share * between)
+    # Finer structures look like wider spacing. How much is fitted, less by the trend that chance makes of the spacings.
+    known = between @ between
+    chance = float(np.var(np.log(np.maximum(np.diff(positions[order]), _LEAST_SLOW)))) / known
+    weight = SHARE_ERROR**2 / (SHARE_ERROR**2 + chance)
+    share = float(np.clip(SHARE + weight * (-(slow @ between) / known - SHARE), 0, 1))
+    if share == 0:
+        return as_found
+    taken = _less(as_found, order, -share * between)
+    off = _less(replace(taken, doubt=as_found.doubt), order, SHARE_ERROR * np.sqrt(1 - weight) * between)
+    # Chance or not, it may be a change of thickness: as found is at the end of the 93 % interval at least.
+    return replace(taken, doubt=np.maximum(taken.doubt * _SIGMAS / _FAR_SIGMAS, off.doubt * _SIGMAS))
 
 
 def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Seen:
