@@ -49,9 +49,10 @@ CHANGES = 1.25
 # By how much similarity along the series follows that change, as a power, and the error of this. Measured where blur
 # grows within the planes alone: .35 to .64; it is 1 where structures grow alike in all directions.
 SHARE, SHARE_ERROR = 0.5, 0.3
-# Product of probabilities below which differences of parts of the planes are no chance. Measured: 6e-4 and more where
-# textures stay, mostly 2e-8 and less where borders of tissues move.
-CHANCE_OF_PARTS = 1e-6
+# Product of probabilities below which differences of parts of the planes are no chance, and below which they surely are
+# none. Measured in 96 series: 6e-8 and more where textures stay, 2e-7 and less where borders of tissues move, 2e-13 and
+# less where half the planes change. Between both bounds positions stay, and uncertainties span texture.
+CHANCE_OF_PARTS, SURELY_PARTS = 1e-6, 1e-8
 # A steady trend is one of texture if differences of parts are at least this part of it, measured: .6 and more. Where no
 # trend is seen, one of this part of the differences may be hidden.
 OF_TREND = 0.5
@@ -119,6 +120,8 @@ class Seen:
         Greatest length of structures over the least one; NaN if they are not known.
     is_texture
         Whether something was taken out.
+    undecided
+        Whether something was, or may have to be.
     parts_ratio
         Ratio of the apparent spacings of parts of the planes along the series, typically: 1 if no more than chance
         makes, NaN if that is not known.
@@ -129,6 +132,7 @@ class Seen:
     doubt: Floats
     ratio: float
     is_texture: bool = False
+    undecided: bool = False
     parts_ratio: float = float("nan")
 
 
@@ -233,7 +237,8 @@ def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Se
     share = min(1.0, height / (OF_TREND * max(float(trend.std()), _LEAST_MEAN)))
     hidden = _less(seen, order, OF_TREND * height * np.sqrt(2) * np.cos(np.pi * _places(len(trend))))
     taken = _less(seen, order, share * trend)
-    return replace(taken, doubt=np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2))))
+    doubt = np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2)))
+    return replace(seen if parts.chance > SURELY_PARTS else taken, doubt=doubt, undecided=True)
 
 
 def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
@@ -247,7 +252,7 @@ def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
     scale[order] = np.exp(np.concatenate([texture[:1], (texture[1:] + texture[:-1]) / 2, texture[-1:]]))
     apart = np.abs(linear(positions, without) - without) / _SIGMAS
     doubt = np.hypot(seen.doubt, np.maximum(apart, np.sqrt(np.mean(apart**2))))
-    return replace(seen, positions=without, scale=seen.scale * scale, doubt=doubt, is_texture=True)
+    return replace(seen, positions=without, scale=seen.scale * scale, doubt=doubt, is_texture=True, undecided=True)
 
 
 def spacing_ratio(positions: Floats, order: Integers) -> float:
