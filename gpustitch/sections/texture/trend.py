@@ -58,8 +58,8 @@ CHANCE_OF_PARTS, SURELY_PARTS = 1e-6, 1e-8
 OF_TREND = 0.5
 # The positions with what is taken out lie at the end of the 90 % interval.
 _SIGMAS = 1.645
-# Positions without what lengths within planes tell lie at the end of the 93 % interval at least.
-_FAR_SIGMAS = 1.8
+# Positions without what lengths within planes tell lie at the end of the 99 % interval at least.
+_FAR_SIGMAS = 2.5
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def less_texture(positions: Floats, order: Integers, in_plane_px: Floats | None)
         return as_found
     taken = _less(as_found, order, -share * between)
     off = _less(replace(taken, doubt=as_found.doubt), order, SHARE_ERROR * np.sqrt(1 - weight) * between)
-    # Chance or not, it may be a change of thickness: as found is at the end of the 93 % interval at least.
+    # Chance or not, it may be a change of thickness: as found is at the end of the 99 % interval at least.
     return replace(taken, doubt=np.maximum(taken.doubt * _SIGMAS / _FAR_SIGMAS, off.doubt * _SIGMAS))
 
 
