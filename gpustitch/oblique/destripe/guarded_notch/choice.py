@@ -196,7 +196,10 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     near = windows.likeness(level, wavelet)
     lines = _lines_along(windows, near)
     lines_end = lines.ending > 0
-    likeness = windows.likeness_of_whole_rows(level, wavelet) if lines_end else near
+    if lines_end:
+        likeness = windows.likeness_of_whole_rows(level, wavelet)
+    else:
+        likeness = near if lines.lean_deg or lines.streaks else near.going_on
     stripes = likeness.stripes()
     trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
     chosen = mildest(trials, stripes)
