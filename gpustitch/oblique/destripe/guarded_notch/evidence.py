@@ -132,13 +132,11 @@ class Likeness:
     def with_far(self, far: FarApart) -> Likeness:
         """The same with what windows far apart tell: stripes, and how strong, where neighbours tell none at all."""
         reaching = far.found(self.rows) & np.isfinite(self.columns) & (not any(self.strengths))
-        denied = far.denied(self.rows - self.columns, self.surely)
-        return replace(
-            self,
-            columns=np.where(reaching, np.maximum(self.rows - far.rows, 0), self.columns),
-            reaching=reaching,
-            denied=denied & ~reaching,
-        )
+        denied = far.denied(self.rows - self.columns, self.surely) & ~reaching
+        columns = np.where(reaching, np.maximum(self.rows - far.rows, 0), self.columns)
+        made = replace(self, columns=columns, reaching=reaching, denied=denied)
+        left = np.array(made.going_on.strengths) > 0
+        return made if far.is_seen(left) else replace(made, denied=np.ones_like(denied))
 
     @property
     def going_on(self) -> Likeness:
@@ -199,13 +197,19 @@ class Windows:
         near = Likeness(rows, columns, columns_error, surely, taken, none, none, doubt)
         if over or not known:
             return near
-        far = self._far_apart(both[0], most, np.minimum(most, _STANDS_OUT * _spreads(both[0])))
+        far = far_apart(both[0], self._far_windows, most, np.minimum(most, _STANDS_OUT * _spreads(both[0])))
         return near.with_far(far)
 
-    def _far_apart(self, frames: OfFrames, most: Sequence[float], cut: Floats) -> FarApart:
-        windows = self._upright[0][0].shape[2]
-        apart = max(int(np.ceil(FAR_PX / between_windows_px(self.columns))), int(FAR_PART * windows))
-        return far_apart(frames, apart, most, cut)
+    @property
+    def is_narrow(self) -> bool:
+        """Whether no windows of a row are far apart."""
+        return self._far_windows >= int(self._upright[0][0].shape[2])
+
+    @property
+    def _far_windows(self) -> int:
+        """How many windows farther on the first one is that is far apart."""
+        windows = int(self._upright[0][0].shape[2])
+        return max(int(np.ceil(FAR_PX / between_windows_px(self.columns))), int(FAR_PART * windows))
 
     def ending(self) -> Ending:
         """The lines along the rows that end within the frames."""

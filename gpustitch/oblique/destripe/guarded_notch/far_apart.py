@@ -78,6 +78,11 @@ class FarApart:
         none = reach + self.to_end_error < _NEXT_TO_NONE * excess
         return unsure | undulating | none
 
+    def is_seen(self, found: Bools) -> bool:
+        """Whether lines of one of these levels at least are alike far apart, or there are no windows to tell."""
+        known = np.isfinite(self.error)
+        return not found.any() or not known.any() or bool((self.surely[found] >= _SURE_OF_EACH).any())
+
 
 def far_apart(frames: OfFrames, apart: int, most: Sequence[float], cut: Floats) -> FarApart:
     """Compare all windows of a row that are at least ``apart`` windows from each other.

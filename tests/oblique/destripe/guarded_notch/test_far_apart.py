@@ -118,3 +118,18 @@ def test_few_vessels_in_few_columns_are_denied():
         near = Windows([frame.raw], 100.0).likeness(5, "db5")
         found, denied = found + any(near.strengths), denied + (any(near.strengths) and not any(near.going_on.strengths))
     assert found >= 3 and denied >= 2 * found / 3
+
+
+def test_one_level_must_be_seen_far_apart():
+    far = apart([1, 1], [1.9, 2.1])
+    assert far.is_seen(np.array([False, True])) and far.is_seen(np.array([False, False]))
+    assert not far.is_seen(np.array([True, False]))
+    assert compared(np.ones((20, 3))).is_seen(np.array([True]))
+
+
+@pytest.mark.parametrize(("columns", "said"), [(128, True), (256, False)])
+def test_frames_that_cannot_tell_vessels_are_warned_about(columns, said):
+    frame = scene(SceneSpec(rows=256, columns=columns, amplitude=0.3, width=2, borders=False, cells=0, seed=1))
+    choice = choose_notch([frame.raw], OPEN)
+    assert choice.notch is not None
+    assert any("too few columns" in caution for caution in choice.cautions) == said
