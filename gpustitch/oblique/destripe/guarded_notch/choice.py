@@ -81,7 +81,7 @@ class Choice:
     """The notch chosen, None if the frames hold no stripes, and all that were tried.
 
     ``stripes`` is the standard deviation of the stripes in the frames, as a fraction of the light. ``is_too_small``
-    says that such frames cannot tell stripes from tissue.
+    says that such frames cannot tell stripes from tissue, ``is_narrow`` that they cannot tell them from short vessels.
     """
 
     notch: Notch | None
@@ -90,6 +90,7 @@ class Choice:
     n_frames: int
     lines_along: Lines = Lines()
     is_too_small: bool = False
+    is_narrow: bool = False
 
     def correction(self, correction: Correction) -> Correction:
         """The correction with the chosen filter."""
@@ -141,7 +142,12 @@ class Choice:
             f"{2 * WINDOW_PX} rows and columns, so no stripes are removed: give `notch_length_px` to remove them all "
             "the same"
         )
-        return (*([too_small] if self.is_too_small else []), *self.lines_along.cautions())
+        narrow = (
+            "the frames have too few columns to see whether lines along the rows go on as stripes do: they are "
+            "removed; look whether any were vessels or fibres"
+        )
+        said = [too_small] if self.is_too_small else [narrow] if self.is_narrow and self.notch else []
+        return (*said, *self.lines_along.cautions())
 
     @property
     def record(self) -> dict[str, Any]:
@@ -196,7 +202,10 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     near = windows.likeness(level, wavelet)
     lines = _lines_along(windows, near)
     lines_end = lines.ending > 0
-    likeness = windows.likeness_of_whole_rows(level, wavelet) if lines_end else near
+    if lines_end:
+        likeness = windows.likeness_of_whole_rows(level, wavelet)
+    else:
+        likeness = near if lines.lean_deg or lines.streaks else near.going_on
     stripes = likeness.stripes()
     trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
     chosen = mildest(trials, stripes)
@@ -204,7 +213,8 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
         lines = Lines(ending=lines.streaks)
     if chosen is None and lines.bright:
         lines = Lines()
-    return Choice(chosen, stripes**0.5, trials, len(frames), lines, is_too_small=near.n_levels < _LEAST_COMPARED)
+    too_small = near.n_levels < _LEAST_COMPARED
+    return Choice(chosen, stripes**0.5, trials, len(frames), lines, too_small, windows.is_narrow)
 
 
 def _windows_of(frames: Sequence[HostArray], correction: Correction) -> Windows:

@@ -13,6 +13,14 @@ import numpy as np
 
 from gpustitch.array import Array
 from gpustitch.model.arrays import Bools, Floats, HostArray
+from gpustitch.oblique.destripe.guarded_notch.far_apart import (
+    FAR_PART,
+    FAR_PX,
+    OF_MANY_ROWS,
+    FarApart,
+    OfFrames,
+    far_apart,
+)
 from gpustitch.oblique.destripe.guarded_notch.lean import Lean, lean_of
 from gpustitch.oblique.destripe.guarded_notch.notch import (
     Notch,
@@ -29,9 +37,6 @@ from gpustitch.oblique.destripe.guarded_notch.streaks import Length, are_streaks
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX, between_windows_px, windows_apart
 from gpustitch.ops.robust import MAD_TO_SIGMA, weighted_median
 
-# Details and weights (1, rows, windows) of each level, the finest first, of each frame.
-OfFrames = list[list[tuple[Array, Array]]]
-
 # Neighbouring windows are compared at fine levels, where lines that lean a little soon differ. At levels beyond this
 # one neighbours share too much tissue, and windows two apart are compared.
 _NEIGHBOURS_TO_LEVEL = 3
@@ -40,8 +45,6 @@ _MOST_GAIN = 0.4
 # Details beyond so many robust standard deviations are cells and edges: where it is doubted whether there are stripes,
 # they are cut, or their few products would be most of the error.
 _STANDS_OUT = 2.0
-# Nothing is surer than this unless all details, not cut, are more alike by so many standard errors.
-_OF_MANY_ROWS = 1.5
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
 # Lines are followed along the rows without what is wider than this level's periods.
@@ -91,7 +94,9 @@ class Likeness:
 
     ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``surely`` is by how
     many standard errors rows are more alike than columns where what stands out, as cells and edges do, is cut.
-    ``taken`` is the mean square of what a robust mean of each row takes: stripes, and tissue by chance.
+    ``taken`` is the mean square of what a robust mean of each row takes: stripes, and tissue by chance. ``reaching``
+    are levels that surely hold stripes for what windows far apart have in common, ``denied`` those that hold none that
+    go on along their rows for what they have not.
     """
 
     rows: Floats
@@ -99,6 +104,8 @@ class Likeness:
     columns_error: Floats
     surely: Floats
     taken: Floats
+    reaching: Bools
+    denied: Bools
     doubt: Doubt = _SIDE_BY_SIDE
 
     @property
@@ -118,8 +125,23 @@ class Likeness:
         found &= _beside(found) | (_beside(self.surely > _A_LITTLE) & (self.surely > self.doubt.alone))
         for _ in found:
             found |= (self.surely > self.doubt.likely) & _beside(found)
+        found |= self.reaching
         part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
         return tuple((np.clip(part, 0, 1) ** self.doubt.power).tolist())
+
+    def with_far(self, far: FarApart) -> Likeness:
+        """The same with what windows far apart tell: stripes, and how strong, where neighbours tell none at all."""
+        reaching = far.found(self.rows) & np.isfinite(self.columns) & (not any(self.strengths))
+        denied = far.denied(self.rows - self.columns, self.surely) & ~reaching
+        columns = np.where(reaching, np.maximum(self.rows - far.rows, 0), self.columns)
+        made = replace(self, columns=columns, reaching=reaching, denied=denied)
+        left = np.array(made.going_on.strengths) > 0
+        return made if far.is_seen(left) else replace(made, denied=np.ones_like(denied))
+
+    @property
+    def going_on(self) -> Likeness:
+        """The same if lines neither lean nor are streaks: without those that windows far apart do not share."""
+        return replace(self, surely=np.where(self.denied, np.minimum(self.surely, 0), self.surely))
 
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
@@ -168,11 +190,26 @@ class Windows:
         robust = [_mean(*each, cut) for each in zip(both, apart, strict=True)]
         surely = _surely(*robust[0], np.where(np.isfinite(columns), np.maximum(robust[1][0], 0), np.inf), robust[1][1])
         # A single bright row is cut in all its details, which then seem to be many rows.
-        of_many = _surely(rows, rows_error, columns, columns_error) > _OF_MANY_ROWS
-        surely = np.where(of_many, surely, np.minimum(surely, _OF_MANY_ROWS))
+        of_many = _surely(rows, rows_error, columns, columns_error) > OF_MANY_ROWS
+        surely = np.where(of_many, surely, np.minimum(surely, OF_MANY_ROWS))
         taken = _squares_of_rows(both[0])
-        doubt = _FAR if over else self._doubt
-        return Likeness(rows, columns, columns_error, surely, taken, doubt)
+        doubt, none = _FAR if over else self._doubt, np.zeros(level, bool)
+        near = Likeness(rows, columns, columns_error, surely, taken, none, none, doubt)
+        if over or not known:
+            return near
+        far = far_apart(both[0], self._far_windows, most, np.minimum(most, _STANDS_OUT * _spreads(both[0])))
+        return near.with_far(far)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether no windows of a row are far apart."""
+        return self._far_windows >= int(self._upright[0][0].shape[2])
+
+    @property
+    def _far_windows(self) -> int:
+        """How many windows farther on the first one is that is far apart."""
+        windows = int(self._upright[0][0].shape[2])
+        return max(int(np.ceil(FAR_PX / between_windows_px(self.columns))), int(FAR_PART * windows))
 
     def ending(self) -> Ending:
         """The lines along the rows that end within the frames."""

@@ -46,7 +46,7 @@ def test_stripes_are_found_at_the_levels_of_their_width(width, level):
 
 
 def test_frames_speak_together():
-    faint = [scene(SceneSpec(rows=256, columns=256, amplitude=0.016, width=2, seed=seed)) for seed in range(90, 96)]
+    faint = [scene(SceneSpec(rows=256, columns=256, amplitude=0.015, width=2, seed=seed)) for seed in range(90, 96)]
     alone, together = strengths([faint[0].raw]), strengths([made.raw for made in faint])
     assert not any(alone)
     assert min(together[:2]) > 0.4
