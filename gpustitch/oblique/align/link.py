@@ -12,6 +12,7 @@ import numpy as np
 from gpustitch.model import ZYX, Candidate, Link, Match
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.overlaps import reasons
 from gpustitch.oblique.align.overlaps.bending import with_bend
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, level_px
@@ -19,7 +20,6 @@ from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_cand
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
 from gpustitch.oblique.align.overlaps.ground import find_ground
-from gpustitch.oblique.align.overlaps.reasons import why_disagreeing, why_loose, why_no_room, why_nothing
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, ladder, match_windows
 from gpustitch.oblique.align.points import Centres, Overlap, draw_points, nearest_voxel
@@ -38,8 +38,11 @@ _STILL = 0.33
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
-# Small windows of a narrow overlap have this part of the whole's error in common, measured where light is uneven.
-_SHARED = 0.3
+# It then errs by less than this part of what its correlation lets expect, measured: what is not alike lies mostly
+# where nothing is, and moves no structure.
+_ALONE = 0.5
+# Small windows of a narrow overlap have this part of its error in common, measured where light is uneven.
+_SHARED = 0.6
 # What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
 _OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
@@ -174,20 +177,20 @@ class _Linking:
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
-            return self._made(_Refined(), why_nothing(found, self._reach), ()), LinkCount()
+            return self._made(_Refined(), reasons.why_nothing(found, self._reach), ()), LinkCount()
         refined = [self._checked_by_whole(p, found.binning) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
         loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared or refined[0].is_shared else _LOOSEST_PX
-        first, reason = refined[0], refined[0].reason or why_loose(refined[0].sigma_px, loosest_px)
+        first, reason = refined[0], refined[0].reason or reasons.why_loose(refined[0].sigma_px, loosest_px)
         candidates = tuple(c for c in candidates if max(c.sigma_px) <= loosest_px)
         if reason and self._options.window_px is not None:
             # Where the stated windows find nothing, no other place is offered.
             candidates = ()
         if worth[0].confidence < TRUSTED:
-            reason = why_nothing(found, self._reach)
+            reason = reasons.why_nothing(found, self._reach)
         if reason or not self._may_move:
             return self._made(first, reason, candidates), first.count
         return self._checked(first, candidates)
@@ -199,7 +202,7 @@ class _Linking:
             return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
         # Objects that have moved join no tiles, however well they fit.
         count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
-        loose = why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
+        loose = reasons.why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
         if loose:
             return self._made(_Refined(), loose, ()), count
         return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
@@ -266,13 +269,13 @@ class _Linking:
             if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
                 return refined
             tried[shape] = refined
-        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px)
+        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px, part=_ALONE)
         if last.n_independent >= _FEW:
             return last if whole is None else _less_sure(last, whole, _SHARED)
         return first if whole is None else dataclasses.replace(whole, count=first.count)
 
-    def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1)) -> _Refined | None:
-        """The offset near the assumed one by the overlap as a whole."""
+    def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1), part: float = 1.0) -> _Refined | None:
+        """The offset near the assumed one by the overlap as a whole, with a ``part`` of the error one would expect."""
         z, y, x = (math.ceil(n) + k for n, k in zip(near_px, binning, strict=True))
         settled = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device, binning)
         if settled is None:
@@ -284,7 +287,7 @@ class _Linking:
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
         # What does not correlate moves the peak of each structure by this part of its reach.
         r = min(max(whole.correlation, _LEAST_CORRELATION), _SUREST_CORRELATION)
-        left = math.sqrt((1 - r**2) / settled.n_structures) / r
+        left = part * math.sqrt((1 - r**2) / settled.n_structures) / r
         z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
         return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
 
@@ -293,7 +296,7 @@ class _Linking:
         options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
         windows, centres = self._fitting(overlap, largest)
         if centres.is_empty:
-            return _Refined(reason=why_no_room(overlap.shape, windows.shape))
+            return _Refined(reason=reasons.why_no_room(overlap.shape, windows.shape))
         points = draw_points(
             overlap.fixed, centres, options.blob_window_px, options.sample_count, self._rng, self._workers
         )
@@ -306,11 +309,7 @@ class _Linking:
         count = LinkCount(len(points), len(good), 0)
         if not good:
             best = max((w.match.correlation for w in matches), default=0.0)
-            why = (
-                f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a "
-                "larger `window_px` or `sample_count`"
-            )
-            return _Refined(count=count, reason=why)
+            return _Refined(count=count, reason=reasons.why_none_leads(len(points), least, best))
         found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
@@ -351,7 +350,7 @@ class _Linking:
 
     def _disagreeing(self, count: LinkCount) -> str:
         is_enough = count.agreeing >= self._options.min_matches and count.agreeing > _UNSEARCHED_PART * count.correlated
-        return "" if is_enough else why_disagreeing(count.agreeing, count.correlated)
+        return "" if is_enough else reasons.why_disagreeing(count.agreeing, count.correlated)
 
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
