@@ -47,8 +47,6 @@ _SHARED = 0.6
 _OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
 _PAST_BINS = 0.25
-# Least and greatest correlation of a whole overlap for its standard error.
-_LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
@@ -178,12 +176,12 @@ class _Linking:
         worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
             return self._made(_Refined(), reasons.why_nothing(found, self._reach), ()), LinkCount()
-        refined = [self._checked_by_whole(p, found.binning) for p in worth]
+        refined = [self._surest(p, found.binning) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
-        loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared or refined[0].is_shared else _LOOSEST_PX
+        loosest_px = self._loosest_px(refined[0])
         first, reason = refined[0], refined[0].reason or reasons.why_loose(refined[0].sigma_px, loosest_px)
         candidates = tuple(c for c in candidates if max(c.sigma_px) <= loosest_px)
         if reason and self._options.window_px is not None:
@@ -226,14 +224,26 @@ class _Linking:
                 return ground, True
         return None, True
 
-    def _checked_by_whole(self, peak: Peak, binning: ZYX) -> _Refined:
+    def _loosest_px(self, refined: _Refined) -> float:
+        return _LOOSEST_CLEARED_PX if self._is_cleared or refined.is_shared else _LOOSEST_PX
+
+    def _surest(self, peak: Peak, binning: ZYX) -> _Refined:
+        """The offset near a peak. Where stripes or uneven light hide it, windows are compared free of levels."""
+        refined = self._checked_by_whole(peak, binning)
+        if self._options.window_px is not None or max(refined.sigma_px) <= self._loosest_px(refined):
+            return refined
+        again = self._checked_by_whole(peak, binning, level_free=True)
+        is_better = not again.reason and max(again.sigma_px) <= self._loosest_px(again)
+        return again if is_better else refined
+
+    def _checked_by_whole(self, peak: Peak, binning: ZYX, *, level_free: bool = False) -> _Refined:
         """The offset near a peak: by windows, or by the overlap as a whole where windows lead past the peak.
 
         Light that falls off along the camera's picture, or tiles that saturate, displace windows all alike, and they
         do not know. Of the whole overlap levels and shading are taken away.
         """
         z, y, x = (_NEAR_BINS * n + 1 for n in binning)
-        refined = self._refine(nearest_voxel(peak.offset_px), (z, y, x))
+        refined = self._refine(nearest_voxel(peak.offset_px), (z, y, x), level_free=level_free)
         if refined.n_independent < _FEW or self._options.window_px is not None:
             return refined
         past = self._past(refined, peak, binning)
@@ -251,21 +261,21 @@ class _Linking:
     def _past(self, refined: _Refined, peak: Peak, binning: ZYX) -> float:
         return float((np.abs(np.subtract(refined.offset_px, self._in_grid(peak.offset_px))) / binning).max())
 
-    def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
+    def _refine(self, place: ZYX, near_px: PxZYX, *, level_free: bool) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
         # Large windows that nearly fill an overlap see the same: smaller ones are asked too, which shading displaces.
         tried: dict[ZYX, _Refined] = {}
         overlap = dataclasses.replace(self._overlap, offset=place)
         for largest in self._ladder:
-            if (shape := self._fitting(overlap, largest)[0].shape) in tried:
+            if (shape := self._fitting(overlap, largest, level_free)[0].shape) in tried:
                 continue
-            refined = self._by_windows(place, near_px, largest)
+            refined = self._by_windows(place, near_px, largest, level_free=level_free)
             if refined.matches and refined.is_narrow:
                 z, y, x = refined.offset_px
                 closer = nearest_voxel((z, y, x - self._shear * z))
                 if closer != place:
                     # What both tiles have is known only now; near its ends, every voxel counts.
-                    refined = self._by_windows(closer, near_px, largest)
+                    refined = self._by_windows(closer, near_px, largest, level_free=level_free)
             if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
                 return refined
             tried[shape] = refined
@@ -285,16 +295,13 @@ class _Linking:
         middle = [(a + b - 1) // 2 for a, b in zip(both.start, both.stop, strict=True)]
         fixed = (middle[0], middle[1], middle[2])
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
-        # What does not correlate moves the peak of each structure by this part of its reach.
-        r = min(max(whole.correlation, _LEAST_CORRELATION), _SUREST_CORRELATION)
-        left = part * math.sqrt((1 - r**2) / settled.n_structures) / r
-        z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
+        z_px, y_px, x_px = (part * settled.error * self._reaches(whole.spread)).tolist()
         return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
 
-    def _by_windows(self, place: ZYX, near_px: PxZYX | None, largest: ZYX) -> _Refined:
+    def _by_windows(self, place: ZYX, near_px: PxZYX | None, largest: ZYX, *, level_free: bool = False) -> _Refined:
         """Windows at a place: those that correlate and, if ``near_px`` (z, y, x) is given, lead near to it."""
         options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
-        windows, centres = self._fitting(overlap, largest)
+        windows, centres = self._fitting(overlap, largest, level_free)
         if centres.is_empty:
             return _Refined(reason=reasons.why_no_room(overlap.shape, windows.shape))
         points = draw_points(
@@ -304,7 +311,7 @@ class _Linking:
         least = options.min_correlation
         if least is None:
             least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
-        seen = [w for w in matches if w.match.correlation >= least and _is_near(_offset(w.match), place, near_px)]
+        seen = [w for w in matches if w.match.correlation >= least and w.is_near(place, near_px)]
         good = [w.match for w in seen]
         count = LinkCount(len(points), len(good), 0)
         if not good:
@@ -323,7 +330,7 @@ class _Linking:
 
     def _weighed(self, seen: Sequence[FoundWindow], window_px: ZYX) -> Evidence:
         return weigh(
-            [self._in_grid(_offset(w.match)) for w in seen],
+            [self._in_grid(w.offset_px) for w in seen],
             [w.match.correlation for w in seen],
             [self._reaches(w.spread) for w in seen],
             [w.match.fixed_px for w in seen],
@@ -344,9 +351,10 @@ class _Linking:
         turn = np.array([[1, 0, 0], [0, 1, 0], [self._shear, 0, 1]])
         return np.asarray(np.sqrt(np.diag(turn @ np.asarray(spread) @ turn.T)))
 
-    def _fitting(self, overlap: Overlap, largest: ZYX) -> tuple[Windows, Centres]:
+    def _fitting(self, overlap: Overlap, largest: ZYX, level_free: bool) -> tuple[Windows, Centres]:
         options, (z, y, x) = self._options, (self._options.sigma_um / um for um in overlap.fixed.spacing.zyx_um)
-        return fitting(overlap, Windows(largest, (z, y, x), options.border_px), shrinks=options.window_px is None)
+        windows = Windows(largest, (z, y, x), options.border_px, level_free=level_free)
+        return fitting(overlap, windows, shrinks=options.window_px is None)
 
     def _disagreeing(self, count: LinkCount) -> str:
         is_enough = count.agreeing >= self._options.min_matches and count.agreeing > _UNSEARCHED_PART * count.correlated
@@ -386,14 +394,6 @@ def _less_sure(refined: _Refined, whole: _Refined, part: float = 0.0) -> _Refine
     return dataclasses.replace(refined, sigma_px=(z, y, x), is_shared=part > 0)
 
 
-def _offset(match: Match) -> PxZYX:
-    return _less(match.fixed_px, match.moving_px)
-
-
 def _less(a: Sequence[float], b: Sequence[float]) -> PxZYX:
     z, y, x = (p - q for p, q in zip(a, b, strict=True))
     return z, y, x
-
-
-def _is_near(offset: PxZYX, place: ZYX, near_px: PxZYX | None) -> bool:
-    return near_px is None or all(abs(a - b) <= n for a, b, n in zip(offset, place, near_px, strict=True))

@@ -305,3 +305,22 @@ def test_large_windows_leave_narrow_overlaps_of_good_tissue_their_links(seed: in
     assert not link.reason and link.sigma_px is not None, link.reason
     assert (np.abs(np.subtract(link.offset_px, true)) < 3 * np.array(link.sigma_px)).all()
     assert max(link.sigma_px) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_uneven_light_of_each_tile_leaves_links(seed: int) -> None:
+    """Levels that change slowly, as strong as the texture and each tile's own: without them, two of these had none."""
+    rng = np.random.default_rng(seed)
+    shape, true = (50, 60, 90), np.array((2, 42, 3))
+    whole = ndimage.gaussian_filter(rng.normal(size=(56, 112, 96)), 3.0)
+    tiles = []
+    for start in ((0, 0, 0), true):
+        cut = whole[tuple(slice(p, p + n) for p, n in zip(start, shape, strict=True))] / whole.std()
+        level = ndimage.gaussian_filter(rng.normal(size=shape), 9, mode="wrap")
+        image = 1000 + 60 * cut + 60 * level / level.std() + 8 * rng.normal(size=shape)
+        tiles.append(ArrayVolume(image.clip(0, 60_000).astype(np.uint16), SPACING))
+    overlap, workers = Overlap(*tiles, (0, 40, 0)), Workers(1, CPU)
+    link, _ = link_tiles(overlap, ("a", "b"), MatchOptions(), (10, 10, 10), np.random.default_rng(seed), workers)
+    assert not link.reason and np.abs(np.subtract(link.offset_px, true)).max() < 0.6
+    assert link.sigma_px is not None
+    assert (np.abs(np.subtract(link.offset_px, true)) < 2.5 * np.array(link.sigma_px)).all()
