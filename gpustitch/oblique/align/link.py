@@ -13,6 +13,7 @@ from gpustitch.model import ZYX, Candidate, Link, Match, Volume
 from gpustitch.model.arrays import Floats, PxZYX
 from gpustitch.oblique.align.in_range import in_range
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.overlaps import reasons
 from gpustitch.oblique.align.overlaps.bending import with_bend
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, level_px
@@ -20,7 +21,6 @@ from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_cand
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
 from gpustitch.oblique.align.overlaps.ground import find_ground
-from gpustitch.oblique.align.overlaps.reasons import why_disagreeing, why_loose, why_no_room, why_nothing
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, ladder, match_windows
 from gpustitch.oblique.align.points import Centres, Overlap, draw_points, nearest_voxel
@@ -39,14 +39,15 @@ _STILL = 0.33
 # Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
 # some voxels may see one object.
 _FEW = 2.0
-# Small windows of a narrow overlap have this part of the whole's error in common, measured where light is uneven.
-_SHARED = 0.3
+# It then errs by less than this part of what its correlation lets expect, measured: what is not alike lies mostly
+# where nothing is, and moves no structure.
+_ALONE = 0.5
+# Small windows of a narrow overlap have this part of its error in common, measured where light is uneven.
+_SHARED = 0.6
 # What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
 _OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
 _PAST_BINS = 0.25
-# Least and greatest correlation of a whole overlap for its standard error.
-_LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
 _UNSEARCHED_CORRELATION = 0.95
 _UNSEARCHED_PART = 1 / 3
@@ -174,20 +175,20 @@ class _Linking:
         found = find_candidates(self._overlap, self._reach, self._options.sigma_um, self._rng, self._workers.device)
         worth = [p for p in found.peaks if p.confidence >= _KEPT and not p.is_drawn_out]
         if not worth:
-            return self._made(_Refined(), why_nothing(found, self._reach), ()), LinkCount()
-        refined = [self._checked_by_whole(p, found.binning) for p in worth]
+            return self._made(_Refined(), reasons.why_nothing(found, self._reach), ()), LinkCount()
+        refined = [self._surest(p, found.binning) for p in worth]
         candidates = tuple(
             Candidate(*self._place(r, p.offset_px, found.binning), p.confidence)
             for p, r in zip(worth, refined, strict=True)
         )
-        loosest_px = _LOOSEST_CLEARED_PX if self._is_cleared or refined[0].is_shared else _LOOSEST_PX
-        first, reason = refined[0], refined[0].reason or why_loose(refined[0].sigma_px, loosest_px)
+        loosest_px = self._loosest_px(refined[0])
+        first, reason = refined[0], refined[0].reason or reasons.why_loose(refined[0].sigma_px, loosest_px)
         candidates = tuple(c for c in candidates if max(c.sigma_px) <= loosest_px)
         if reason and self._options.window_px is not None:
             # Where the stated windows find nothing, no other place is offered.
             candidates = ()
         if worth[0].confidence < TRUSTED:
-            reason = why_nothing(found, self._reach)
+            reason = reasons.why_nothing(found, self._reach)
         if reason or not self._may_move:
             return self._made(first, reason, candidates), first.count
         return self._checked(first, candidates)
@@ -199,7 +200,7 @@ class _Linking:
             return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
         # Objects that have moved join no tiles, however well they fit.
         count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
-        loose = why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
+        loose = reasons.why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
         if loose:
             return self._made(_Refined(), loose, ()), count
         return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
@@ -223,14 +224,26 @@ class _Linking:
                 return ground, True
         return None, True
 
-    def _checked_by_whole(self, peak: Peak, binning: ZYX) -> _Refined:
+    def _loosest_px(self, refined: _Refined) -> float:
+        return _LOOSEST_CLEARED_PX if self._is_cleared or refined.is_shared else _LOOSEST_PX
+
+    def _surest(self, peak: Peak, binning: ZYX) -> _Refined:
+        """The offset near a peak. Where stripes or uneven light hide it, windows are compared free of levels."""
+        refined = self._checked_by_whole(peak, binning)
+        if self._options.window_px is not None or max(refined.sigma_px) <= self._loosest_px(refined):
+            return refined
+        again = self._checked_by_whole(peak, binning, level_free=True)
+        is_better = not again.reason and max(again.sigma_px) <= self._loosest_px(again)
+        return again if is_better else refined
+
+    def _checked_by_whole(self, peak: Peak, binning: ZYX, *, level_free: bool = False) -> _Refined:
         """The offset near a peak: by windows, or by the overlap as a whole where windows lead past the peak.
 
         Light that falls off along the camera's picture, or tiles that saturate, displace windows all alike, and they
         do not know. Of the whole overlap levels and shading are taken away.
         """
         z, y, x = (_NEAR_BINS * n + 1 for n in binning)
-        refined = self._refine(nearest_voxel(peak.offset_px), (z, y, x))
+        refined = self._refine(nearest_voxel(peak.offset_px), (z, y, x), level_free=level_free)
         if refined.n_independent < _FEW or self._options.window_px is not None:
             return refined
         past = self._past(refined, peak, binning)
@@ -248,31 +261,31 @@ class _Linking:
     def _past(self, refined: _Refined, peak: Peak, binning: ZYX) -> float:
         return float((np.abs(np.subtract(refined.offset_px, self._in_grid(peak.offset_px))) / binning).max())
 
-    def _refine(self, place: ZYX, near_px: PxZYX) -> _Refined:
+    def _refine(self, place: ZYX, near_px: PxZYX, *, level_free: bool) -> _Refined:
         """The offset near a place: by windows, or by the overlap as a whole where few windows show anything."""
         # Large windows that nearly fill an overlap see the same: smaller ones are asked too, which shading displaces.
         tried: dict[ZYX, _Refined] = {}
         overlap = dataclasses.replace(self._overlap, offset=place)
         for largest in self._ladder:
-            if (shape := self._fitting(overlap, largest)[0].shape) in tried:
+            if (shape := self._fitting(overlap, largest, level_free)[0].shape) in tried:
                 continue
-            refined = self._by_windows(place, near_px, largest)
+            refined = self._by_windows(place, near_px, largest, level_free=level_free)
             if refined.matches and refined.is_narrow:
                 z, y, x = refined.offset_px
                 closer = nearest_voxel((z, y, x - self._shear * z))
                 if closer != place:
                     # What both tiles have is known only now; near its ends, every voxel counts.
-                    refined = self._by_windows(closer, near_px, largest)
+                    refined = self._by_windows(closer, near_px, largest, level_free=level_free)
             if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
                 return refined
             tried[shape] = refined
-        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px)
+        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px, part=_ALONE)
         if last.n_independent >= _FEW:
             return last if whole is None else _less_sure(last, whole, _SHARED)
         return first if whole is None else dataclasses.replace(whole, count=first.count)
 
-    def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1)) -> _Refined | None:
-        """The offset near the assumed one by the overlap as a whole."""
+    def _whole(self, overlap: Overlap, near_px: PxZYX, binning: ZYX = (1, 1, 1), part: float = 1.0) -> _Refined | None:
+        """The offset near the assumed one by the overlap as a whole, with a ``part`` of the error one would expect."""
         z, y, x = (math.ceil(n) + k for n, k in zip(near_px, binning, strict=True))
         settled = settle(overlap, (z, y, x), self._options.sigma_um, self._rng, self._workers.device, binning)
         if settled is None:
@@ -282,18 +295,15 @@ class _Linking:
         middle = [(a + b - 1) // 2 for a, b in zip(both.start, both.stop, strict=True)]
         fixed = (middle[0], middle[1], middle[2])
         match = Match(fixed, _less(fixed, whole.offset_px), whole.correlation)
-        # What does not correlate moves the peak of each structure by this part of its reach.
-        r = min(max(whole.correlation, _LEAST_CORRELATION), _SUREST_CORRELATION)
-        left = math.sqrt((1 - r**2) / settled.n_structures) / r
-        z_px, y_px, x_px = (left * self._reaches(whole.spread)).tolist()
+        z_px, y_px, x_px = (part * settled.error * self._reaches(whole.spread)).tolist()
         return _Refined(self._in_grid(whole.offset_px), (z_px, y_px, x_px), matches=(match,), n_independent=1.0)
 
-    def _by_windows(self, place: ZYX, near_px: PxZYX | None, largest: ZYX) -> _Refined:
+    def _by_windows(self, place: ZYX, near_px: PxZYX | None, largest: ZYX, *, level_free: bool = False) -> _Refined:
         """Windows at a place: those that correlate and, if ``near_px`` (z, y, x) is given, lead near to it."""
         options, overlap = self._options, dataclasses.replace(self._overlap, offset=place)
-        windows, centres = self._fitting(overlap, largest)
+        windows, centres = self._fitting(overlap, largest, level_free)
         if centres.is_empty:
-            return _Refined(reason=why_no_room(overlap.shape, windows.shape))
+            return _Refined(reason=reasons.why_no_room(overlap.shape, windows.shape))
         points = draw_points(
             overlap.fixed, centres, options.blob_window_px, options.sample_count, self._rng, self._workers
         )
@@ -301,16 +311,12 @@ class _Linking:
         least = options.min_correlation
         if least is None:
             least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
-        seen = [w for w in matches if w.match.correlation >= least and _is_near(_offset(w.match), place, near_px)]
+        seen = [w for w in matches if w.match.correlation >= least and w.is_near(place, near_px)]
         good = [w.match for w in seen]
         count = LinkCount(len(points), len(good), 0)
         if not good:
             best = max((w.match.correlation for w in matches), default=0.0)
-            why = (
-                f"none of {len(points)} points leads there and correlates by {least:g} (best {best:.3f}); give a "
-                "larger `window_px` or `sample_count`"
-            )
-            return _Refined(count=count, reason=why)
+            return _Refined(count=count, reason=reasons.why_none_leads(len(points), least, best))
         found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
@@ -324,7 +330,7 @@ class _Linking:
 
     def _weighed(self, seen: Sequence[FoundWindow], window_px: ZYX) -> Evidence:
         return weigh(
-            [self._in_grid(_offset(w.match)) for w in seen],
+            [self._in_grid(w.offset_px) for w in seen],
             [w.match.correlation for w in seen],
             [self._reaches(w.spread) for w in seen],
             [w.match.fixed_px for w in seen],
@@ -345,13 +351,14 @@ class _Linking:
         turn = np.array([[1, 0, 0], [0, 1, 0], [self._shear, 0, 1]])
         return np.asarray(np.sqrt(np.diag(turn @ np.asarray(spread) @ turn.T)))
 
-    def _fitting(self, overlap: Overlap, largest: ZYX) -> tuple[Windows, Centres]:
+    def _fitting(self, overlap: Overlap, largest: ZYX, level_free: bool) -> tuple[Windows, Centres]:
         options, (z, y, x) = self._options, (self._options.sigma_um / um for um in overlap.fixed.spacing.zyx_um)
-        return fitting(overlap, Windows(largest, (z, y, x), options.border_px), shrinks=options.window_px is None)
+        windows = Windows(largest, (z, y, x), options.border_px, level_free=level_free)
+        return fitting(overlap, windows, shrinks=options.window_px is None)
 
     def _disagreeing(self, count: LinkCount) -> str:
         is_enough = count.agreeing >= self._options.min_matches and count.agreeing > _UNSEARCHED_PART * count.correlated
-        return "" if is_enough else why_disagreeing(count.agreeing, count.correlated)
+        return "" if is_enough else reasons.why_disagreeing(count.agreeing, count.correlated)
 
     def _place(self, refined: _Refined, coarse: PxZYX, binning: ZYX) -> tuple[PxZYX, PxZYX]:
         """Offset and standard error of a candidate in the grid of the tiles."""
@@ -387,14 +394,6 @@ def _less_sure(refined: _Refined, whole: _Refined, part: float = 0.0) -> _Refine
     return dataclasses.replace(refined, sigma_px=(z, y, x), is_shared=part > 0)
 
 
-def _offset(match: Match) -> PxZYX:
-    return _less(match.fixed_px, match.moving_px)
-
-
 def _less(a: Sequence[float], b: Sequence[float]) -> PxZYX:
     z, y, x = (p - q for p, q in zip(a, b, strict=True))
     return z, y, x
-
-
-def _is_near(offset: PxZYX, place: ZYX, near_px: PxZYX | None) -> bool:
-    return near_px is None or all(abs(a - b) <= n for a, b, n in zip(offset, place, near_px, strict=True))

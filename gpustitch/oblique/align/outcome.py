@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -123,6 +123,16 @@ def still_text(share: float) -> str:
     return (
         f"a pattern stands still in the camera's picture (dust, hot pixels, stripes), {100 * share:.2g} % of what "
         "frames show: tiles are compared without it, the volume keeps it"
+    )
+
+
+def angle_text(stage_um: Iterable[UmXYZ], spacing: Spacing) -> str:
+    """That nothing but what was stated tells the sheet's angle where all tiles lie in one layer; else nothing."""
+    if len({z for _, _, z in stage_um}) > 1:
+        return ""
+    return (
+        f"all tiles lie in one layer: z stands on the sheet's stated angle, {spacing.sheet_angle_deg:.4g} degrees, "
+        "nothing checks it; tiles above each other would"
     )
 
 

@@ -21,6 +21,7 @@ from gpustitch.oblique.align.link import LinkCount, link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.oblique_volume import Oblique
 from gpustitch.oblique.align.outcome import (
+    angle_text,
     check_linked,
     check_measured,
     links_text,
@@ -389,5 +390,8 @@ def _tell(
         progress.note(note)
     for warning in warnings_of(placement, spacing, stage_px, counts, repeatability_um):
         progress.warn(warning)
+    is_slanted = any(volume.coverage.shear for volume in plan.volumes.values())
+    if is_slanted and (text := angle_text(plan.stage_um.values(), plan.spacing)):
+        progress.note(text)
     say = progress.warn if voxel_size.estimate_um is None and len(placement.origin_px) > 1 else progress.note
     say(voxel_size_text(voxel_size))

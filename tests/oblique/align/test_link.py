@@ -43,6 +43,28 @@ def test_links_by_few_cut_objects_know_how_little_they_know() -> None:
     assert all("`sigma_um`" in k.reason or "`search_px`" in k.reason for k, _ in links if k.reason)
 
 
+def link_in_a_void(seed: int, n_objects: int) -> tuple[Link, np.ndarray]:
+    """The link of two tiles that share a few whole objects, far apart in a void, and the truth."""
+    rng = np.random.default_rng(seed)
+    shape, true = (40, 60, 150), np.array(NOMINAL) + rng.integers(-4, 5, 3)
+    whole = np.zeros((52, 110, 162), np.float32)
+    for _ in range(n_objects):
+        whole[rng.integers(14, 30), rng.integers(46, 52), rng.integers(16, 140)] = rng.uniform(1e4, 5e4)
+    whole = ndimage.gaussian_filter(whole, 2.2)
+    cuts = (whole[tuple(slice(t, t + n) for t, n in zip(start, shape, strict=True))] for start in ((0, 0, 0), true))
+    first, second = (ArrayVolume(rng.poisson(400 + cut).astype(np.uint16), SPACING) for cut in cuts)
+    overlap, workers = Overlap(first, second, NOMINAL), Workers(1, CPU)
+    return link_tiles(overlap, ("a", "b"), MatchOptions(), (10, 10, 10), np.random.default_rng(seed), workers)[0], true
+
+
+def test_a_few_objects_in_a_void_join_tiles() -> None:
+    """Noise of the void lowers the correlation of the whole overlap, and moves none of the objects."""
+    links = [link_in_a_void(seed, 4) for seed in range(8)]
+    errors = [np.abs(np.subtract(k.offset_px, true)).max() for k, true in links if not k.reason]
+    assert len(errors) >= 4 and max(errors) < 0.3
+    assert not any("`sigma_um`" in k.reason for k, _ in links)
+
+
 def test_rejected_links_offer_no_place_that_is_known_badly() -> None:
     links = [link_of_few(seed, 1)[0] for seed in range(16)]
     assert any(k.reason for k in links)
@@ -283,3 +305,22 @@ def test_large_windows_leave_narrow_overlaps_of_good_tissue_their_links(seed: in
     assert not link.reason and link.sigma_px is not None, link.reason
     assert (np.abs(np.subtract(link.offset_px, true)) < 3 * np.array(link.sigma_px)).all()
     assert max(link.sigma_px) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_uneven_light_of_each_tile_leaves_links(seed: int) -> None:
+    """Levels that change slowly, as strong as the texture and each tile's own: without them, two of these had none."""
+    rng = np.random.default_rng(seed)
+    shape, true = (50, 60, 90), np.array((2, 42, 3))
+    whole = ndimage.gaussian_filter(rng.normal(size=(56, 112, 96)), 3.0)
+    tiles = []
+    for start in ((0, 0, 0), true):
+        cut = whole[tuple(slice(p, p + n) for p, n in zip(start, shape, strict=True))] / whole.std()
+        level = ndimage.gaussian_filter(rng.normal(size=shape), 9, mode="wrap")
+        image = 1000 + 60 * cut + 60 * level / level.std() + 8 * rng.normal(size=shape)
+        tiles.append(ArrayVolume(image.clip(0, 60_000).astype(np.uint16), SPACING))
+    overlap, workers = Overlap(*tiles, (0, 40, 0)), Workers(1, CPU)
+    link, _ = link_tiles(overlap, ("a", "b"), MatchOptions(), (10, 10, 10), np.random.default_rng(seed), workers)
+    assert not link.reason and np.abs(np.subtract(link.offset_px, true)).max() < 0.6
+    assert link.sigma_px is not None
+    assert (np.abs(np.subtract(link.offset_px, true)) < 2.5 * np.array(link.sigma_px)).all()

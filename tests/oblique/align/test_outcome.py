@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Link, Placement, Support
+from gpustitch.model import Link, ObliqueScan, Placement, Support
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.link import LinkCount
 from gpustitch.oblique.align.outcome import (
+    angle_text,
     check_linked,
     check_measured,
     links_text,
@@ -321,3 +322,11 @@ def test_objects_that_moved_are_told_and_those_that_nothing_checks() -> None:
     assert f"0 - 1 ({6 * SPACING.y_um:.0f} um)" in said and "debris" in said and "1 - 2" not in said
     noted = " ".join(notes_of(placed, counts))
     assert "1 - 2" in noted and "0 - 1" not in noted and "only objects" in noted
+
+
+@pytest.mark.parametrize("angle", [30.0, 45.0, 58.3])
+def test_one_layer_of_tiles_does_not_tell_the_angle(angle: float) -> None:
+    spacing = ObliqueScan(10, 10, 10, 1.8, 1.3, angle).spacing
+    layer = [(0.0, 0.0, 5.0), (300.0, 0.0, 5.0)]
+    assert f"{angle:g} degrees" in angle_text(layer, spacing)
+    assert angle_text([*layer, (0.0, 0.0, 90.0)], spacing) == ""

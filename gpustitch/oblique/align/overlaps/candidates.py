@@ -47,6 +47,8 @@ _THICK = 5.0
 _ROUNDS = 4
 # Median of the square of a normal variable.
 _MEDIAN_SQUARE = 0.4549
+# Least and greatest correlation of a whole overlap for its standard error.
+_LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
 # Bytes for each voxel of a part that is compared without bins, measured.
 _VOXEL_BYTES = 40
 
@@ -84,6 +86,12 @@ class Settled:
 
     peak: Peak
     n_structures: float
+
+    @property
+    def error(self) -> float:
+        """By which part of its reach what does not correlate lets the peak be off."""
+        r = min(max(self.peak.correlation, _LEAST_CORRELATION), _SUREST_CORRELATION)
+        return math.sqrt((1 - r**2) / self.n_structures) / r
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ def why_no_room(room_px: ZYX, window_px: ZYX) -> str:
     )
 
 
+def why_none_leads(n_points: int, least: float, best: float) -> str:
+    """Why none of so many windows tells the place: the least correlation that counts, and the best there was."""
+    return (
+        f"none of {n_points} points leads there and correlates by {least:g} (best {best:.3f}); give a larger "
+        "`window_px` or `sample_count`"
+    )
+
+
 def why_loose(sigma_px: PxZYX, loosest_px: float) -> str:
     """Why a place with this standard error (z, y, x) is known too badly to be one; empty if it is not."""
     if max(sigma_px) <= loosest_px:

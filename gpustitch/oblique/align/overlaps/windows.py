@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.array import Array, Device
+from gpustitch.array import CPU, Array, Device
 from gpustitch.array.packed import sent_type
 from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box, Match, Volume
-from gpustitch.model.arrays import HostArray, Integers
+from gpustitch.model.arrays import HostArray, Integers, PxZYX
 from gpustitch.oblique.align.ascend import Summit, ascend, peaks_of_correlation
 from gpustitch.oblique.align.overlaps.device_bytes import smooth_and_climb_bytes
 from gpustitch.oblique.align.overlaps.together import Placed, walked_together
@@ -43,19 +43,29 @@ _BATCH_BYTES = 2**28
 
 # Windows of this size are tried after larger ones.
 _SMALLER_PX = 21
+# The level about a voxel is that of a Gaussian so many times as wide as the smoothing.
+_WIDE = 4.0
 
 
 @dataclass(frozen=True)
 class Windows:
     """The size of windows (z, y, x), odd, smoothing (z, y, x) in voxels, and voxels read around a window to move in.
 
-    ``margin_px`` is the least distance (z, y, x) of a window from where a tile ends.
+    ``margin_px`` is the least distance (z, y, x) of a window from where a tile ends. ``level_free`` windows are
+    compared less the level about each voxel, on the host.
     """
 
     shape: ZYX
     sigma_px: tuple[float, float, float]
     border_px: ZYX
     margin_px: ZYX = (1, 1, 1)
+    level_free: bool = False
+
+    @property
+    def reach_px(self) -> ZYX:
+        """How far from a voxel its smoothing draws on others."""
+        z, y, x = (gaussian_radius(_WIDE * s if self.level_free else s) for s in self.sigma_px)
+        return z, y, x
 
     @property
     def half(self) -> ZYX:
@@ -70,6 +80,17 @@ class Found:
 
     match: Match
     spread: tuple[tuple[float, float, float], ...]
+
+    @property
+    def offset_px(self) -> PxZYX:
+        """Fixed less moving place."""
+        z, y, x = (a - b for a, b in zip(self.match.fixed_px, self.match.moving_px, strict=True))
+        return z, y, x
+
+    def is_near(self, place: ZYX, near_px: PxZYX | None) -> bool:
+        """Whether it leads within ``near_px`` voxels of an offset; None for wherever."""
+        offsets = zip(self.offset_px, place, near_px or (math.inf,) * 3, strict=True)
+        return all(abs(a - b) <= n for a, b, n in offsets)
 
 
 def ladder(stated_px: ZYX | None, largest_px: ZYX) -> tuple[ZYX, ...]:
@@ -94,7 +115,10 @@ def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windo
         beside = [(r - n) // 2 for r, n in zip(room, shape, strict=True)]
         z_px, y_px, x_px = (min(s, max(_LEAST_SIGMA_PX, b / _REACH)) for s, b in zip(sigma, beside, strict=True))
         sigma = (z_px, y_px, x_px)
-    windows = Windows(shape, sigma, border)
+    windows = Windows(shape, sigma, border, level_free=largest.level_free)
+    if windows.level_free:
+        z, y, x = (max(b, r) for b, r in zip(border, windows.reach_px, strict=True))
+        windows = dataclasses.replace(windows, border_px=(z, y, x))
     while True:
         for part in (1.0, 0.5, 0.0):
             # One voxel beside a window is what a step needs.
@@ -112,7 +136,7 @@ def fitting(overlap: Overlap, largest: Windows, *, shrinks: bool) -> tuple[Windo
         if not shrinks or x <= _SHORTEST_PX:
             return windows, centres
         # Holes in the coverage leave less room along the stage's motion.
-        windows = Windows((z, y, _odd(max(_SHORTEST_PX, x / 2))), sigma, border)
+        windows = dataclasses.replace(windows, shape=(z, y, _odd(max(_SHORTEST_PX, x / 2))))
 
 
 def _odd(n: float) -> int:
@@ -128,6 +152,8 @@ def match_windows(
     With ``shared_only`` nothing is read that only one of the tiles has. Then smoothing meets the end of the data at the
     same place in both. Otherwise what is cut off in one tile alone displaces windows near the end of an overlap.
     """
+    if windows.level_free:
+        workers = dataclasses.replace(workers, device=CPU)
     boxes = overlap.shared if shared_only else (_grid(overlap.fixed), _grid(overlap.moving))
     # Where the whole overlap told the offset, it may be off by a voxel; without, by anything.
     beside = [h + (max(1, m - 1) if shared_only else 1) for h, m in zip(windows.half, windows.margin_px, strict=True)]
@@ -136,7 +162,7 @@ def match_windows(
     batches = [points[first : first + size] for first in range(0, len(points), size)]
     # On a CPU batches keep all threads busy. On a device they follow each other, and threads read.
     n_readers, n_batches = (workers.n, 1) if workers.device.is_cuda else (1, workers.n)
-    walked = functools.partial(_nearby if shared_only else _one_by_one, windows)
+    walked = functools.partial(_nearby if shared_only and not windows.level_free else _one_by_one, windows)
     if workers.device.is_cuda:
         walked = functools.partial(_together, windows, workers.device)
     follow = functools.partial(_follow, overlap, windows, walked, n_readers, boxes, beside)
@@ -146,8 +172,7 @@ def match_windows(
 def _of_batch(n_points: int, windows: Windows, dtypes: Sequence[np.dtype[Any]], workers: Workers) -> int:
     """How many windows are read, and walk, at once."""
     sides = [
-        (n + 2 * max(gaussian_radius(s), b + 1))
-        for n, s, b in zip(windows.shape, windows.sigma_px, windows.border_px, strict=True)
+        (n + 2 * max(r, b + 1)) for n, r, b in zip(windows.shape, windows.reach_px, windows.border_px, strict=True)
     ]
     if not workers.device.is_cuda:
         return max(_LEAST_BATCH, min(-(-n_points // workers.n), _BATCH_VOXELS // math.prod(sides)))
@@ -226,9 +251,8 @@ def _found(settled: Mapping[int, tuple[ZYX, Summit]], points: Integers) -> list[
 
 def _fixed(volume: Volume, within: Box, windows: Windows, points: Integers, n_readers: int) -> list[Placed]:
     """Windows with their surroundings, so that no edge of an array falls on them where they are smoothed."""
-    radii = [gaussian_radius(s) for s in windows.sigma_px]
     boxes = [_window(centre, windows.half) for centre in points.tolist()]
-    around = [box.pad(radii).intersect(within) for box in boxes]
+    around = [box.pad(windows.reach_px).intersect(within) for box in boxes]
     return [
         Placed(voxels, _begin_of(box, there))
         for voxels, box, there in zip(_read(volume, around, n_readers), boxes, around, strict=True)
@@ -246,7 +270,7 @@ def _together(windows: Windows, device: Device, fixed: Sequence[Placed], moving:
 def _one_by_one(windows: Windows, fixed: Sequence[Placed], moving: Sequence[Placed]) -> list[Summit]:
     """Where windows end that walk uphill, after all is smoothed."""
     smoothed = [_smoothed(windows, f, (0, 0, 0)) for f in fixed]
-    return ascend(smoothed, [smooth(m.voxels, windows.sigma_px) for m in moving], [m.start for m in moving])
+    return ascend(smoothed, [_less_noise(windows, m.voxels) for m in moving], [m.start for m in moving])
 
 
 def _nearby(windows: Windows, fixed: Sequence[Placed], moving: Sequence[Placed]) -> list[Summit]:
@@ -261,14 +285,22 @@ def _nearby(windows: Windows, fixed: Sequence[Placed], moving: Sequence[Placed])
             z, y, x = (p + a - b for p, a, b in zip(summit.position, whole.start, begin, strict=True))
             summits.append(dataclasses.replace(summit, position=(z, y, x)))
         else:
-            summits += ascend([window], [smooth(whole.voxels, windows.sigma_px)], [whole.start])
+            summits += ascend([window], [_less_noise(windows, whole.voxels)], [whole.start])
     return summits
 
 
 def _smoothed(windows: Windows, placed: Placed, beside: Sequence[int]) -> Array:
     """A window, smoothed together with its surroundings, and as many voxels ``beside`` it on either side."""
     cut = [slice(a - b, a + n + b) for a, n, b in zip(placed.start, windows.shape, beside, strict=True)]
-    return smooth(placed.voxels, windows.sigma_px, cut)
+    return _less_noise(windows, placed.voxels, cut)
+
+
+def _less_noise(windows: Windows, voxels: Array, cut: Sequence[slice] = (slice(None),) * 3) -> Array:
+    """Voxels smoothed; less the level about each, if windows are free of levels."""
+    smoothed: Array = smooth(voxels, windows.sigma_px, cut)
+    if windows.level_free:
+        smoothed = smoothed - smooth(voxels, [_WIDE * s for s in windows.sigma_px], cut)
+    return smoothed
 
 
 def _begin(place: ZYX, box: Box, half: ZYX) -> ZYX:

@@ -138,3 +138,25 @@ def test_a_device_takes_all_windows_at_once_or_as_many_as_its_memory_holds(memor
     assert counts == {
         "uploads": n_batches, "downloads": n_batches, "behind": n_batches, "bodies": 4 * n_batches, "ends": n_batches,
     }  # fmt: skip
+
+
+def test_windows_free_of_levels_are_not_drawn_by_uneven_light() -> None:
+    """Levels of each tile's own, as strong as what both show, draw windows that see them."""
+    rng = np.random.default_rng(3)
+    whole = ndimage.gaussian_filter(rng.normal(size=(60, 70, 120)), 2.5)
+    tiles = []
+    for first in (0, 24):
+        level = ndimage.gaussian_filter(rng.normal(size=(60, 70, 80)), 12, mode="wrap")
+        image = 2000 + 100 * whole[:, :, first : first + 80] / whole.std() + 100 * level / level.std()
+        tiles.append(ArrayVolume(image.clip(0, 60_000).astype(np.uint16), SPACING))
+    overlap = Overlap(*tiles, (0, 0, 24))
+    free, seeing = (
+        fitting(overlap, Windows((21, 21, 21), (1.9, 1.4, 1.9), (10, 10, 10), level_free=yes), shrinks=True)
+        for yes in (True, False)
+    )
+    points = free[1].sample(rng, 30)
+    off = []
+    for windows, _ in (free, seeing):
+        found = [f.offset_px for f in match_windows(overlap, windows, points, Workers(1), shared_only=True)]
+        off.append(np.median(np.abs(np.subtract(found, overlap.offset)).max(axis=1)))
+    assert off[0] < 0.3 and off[0] < off[1] / 2, off
