@@ -19,6 +19,7 @@ import scipy
 
 from gpustitch.model import Box, Coverage, Spacing, UmXYZ, Volume
 from gpustitch.model.arrays import Floats, Floats32
+from gpustitch.oblique.align.in_range import Scaled
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.strip import between_bins, sums_of_bins
@@ -52,6 +53,9 @@ _GAIN, _LEAST_GAIN, _MOST_GAIN = 0.1, 0.2, 5.0
 # The Gaussian of what counts as level where halves are compared, in those of the structures.
 _WIDE = 4.0
 _ROUNDING = 1e-6
+# Floats are taken times a power of two that makes the brightest pixels of a frame two to this: what a camera counts, so
+# that limits in counts hold. So many frames of each half tell the power.
+_COUNTS_BITS, _SIZED_BY = 16, 3
 # Bytes for each pixel while a pattern is found.
 _PIXEL_BYTES = 88
 
@@ -60,10 +64,14 @@ _Sample = tuple[str, int]
 
 @dataclass(frozen=True)
 class CameraPattern:
-    """Pixel values are ``gain`` times what they were without the pattern, and ``more`` counts, both (columns, rows)."""
+    """Pixel values are ``gain`` times what they were without the pattern, and ``more`` counts, both (columns, rows).
+
+    Counts are pixel values times two to ``power``.
+    """
 
     more: Floats32
     gain: Floats32
+    power: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,10 @@ class Still:
 
 
 class Cleared:
-    """A volume less the camera's pattern, float32. What is not covered says nothing."""
+    """A volume in counts, less the camera's pattern, float32. What is not covered says nothing."""
 
     def __init__(self, volume: Volume, pattern: CameraPattern) -> None:
-        self._volume, self._pattern = volume, pattern
+        self._volume, self._pattern = Scaled(volume, pattern.power) if pattern.power else volume, pattern
         self.spacing: Spacing = volume.spacing
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         if hasattr(volume, "depth"):
@@ -141,7 +149,8 @@ def find_still(
     if len(volumes) < 2 or len(shapes) > 1 or not all(v.coverage.shear for v in volumes.values()):
         return None, 0
     counted = {name: Counted(volume) for name, volume in volumes.items()}
-    views = {name: CameraView(volume) for name, volume in counted.items()}
+    power = _power(counted, stage_um)
+    views = {name: CameraView(Scaled(v, power) if power else v) for name, v in counted.items()}
     spacing = next(iter(views.values())).spacing
     few, many = _FRAMES if all(view.reads_frames for view in views.values()) else _BOXES
     still, share = None, 0.0
@@ -153,13 +162,30 @@ def find_still(
         # Short tiles have few frames that are independent; what more of them show has to be the surer.
     if share:
         lines = [_line(_shown(views, half), spacing, sigma_um) for half in _drawn(views, stage_um, many)]
-        still = Still(_patterns(lines, spacing, sigma_um), share)
+        still = Still(_patterns(lines, spacing, sigma_um, power), share)
     return still, sum(volume.n_bytes for volume in counted.values())
 
 
 def pattern_bytes(n_rows: int, n_columns: int) -> int:
     """About the most bytes held while the pattern of such frames is found."""
     return _PIXEL_BYTES * n_rows * n_columns
+
+
+def _power(volumes: Mapping[str, Volume], stage_um: Mapping[str, UmXYZ]) -> int:
+    """The power of two that makes counts of floats; 0 for integers, and where nothing tells.
+
+    The median of frames tells, as one voxel may be far off.
+    """
+    greatest = []
+    views = {name: CameraView(volume) for name, volume in volumes.items() if volume.dtype.kind == "f"}
+    for name, frame in itertools.chain.from_iterable(_drawn(views, stage_um, _SIZED_BY) if len(views) > 1 else ()):
+        # A plane across the sheet tells it as well, and float64 is not made float32 before it is of a usual size.
+        read = views[name].read if views[name].reads_frames else volumes[name].read
+        z, y, _ = views[name].coverage.shape
+        voxels = np.abs(read(Box((0, 0, frame), (z, y, frame + 1))))
+        greatest.append(float(voxels.max(where=np.isfinite(voxels), initial=0)))
+    most = float(np.median([value for value in greatest if value > 0] or [0.0]))
+    return _COUNTS_BITS - math.frexp(most)[1] if most else 0
 
 
 def level_px(spacing: Spacing, sigma_um: float) -> tuple[float, float]:
@@ -314,7 +340,9 @@ def _line(samples: Iterator[Floats32], spacing: Spacing, sigma_um: float) -> _Li
     return _Line(more, growth, level + first)
 
 
-def _patterns(lines: Sequence[_Line], spacing: Spacing, sigma_um: float) -> tuple[CameraPattern, CameraPattern]:
+def _patterns(
+    lines: Sequence[_Line], spacing: Spacing, sigma_um: float, power: int
+) -> tuple[CameraPattern, CameraPattern]:
     """Of what each half found, the part that both have in common where a pixel lies."""
     first, second = (line.more for line in lines)
     least = np.minimum(np.abs(first), np.abs(second)) * (first * second > 0)
@@ -329,7 +357,7 @@ def _patterns(lines: Sequence[_Line], spacing: Spacing, sigma_um: float) -> tupl
     for line in lines:
         gain = np.clip(1 + part * line.growth, _LEAST_GAIN, _MOST_GAIN)
         more = part * line.more - (gain - 1) * line.level
-        found.append(CameraPattern(more.astype(np.float32), gain.astype(np.float32)))
+        found.append(CameraPattern(more.astype(np.float32), gain.astype(np.float32), power))
     return found[0], found[1]
 
 
