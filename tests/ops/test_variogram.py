@@ -91,3 +91,16 @@ def test_blur_that_grows_is_seen():
     lengths = lengths_px(variograms(planes))
     assert lengths[-1] / lengths[0] > 1.25
     assert (np.diff(lengths[::10]) > -0.1).all()
+
+
+def test_windows_do_not_lie_over_each_other():
+    plane = texture(5, (96, 96))
+    middle = variograms(plane[None, 16:80, 16:80])
+    np.testing.assert_allclose(variograms(plane[None]), middle, rtol=1e-5)
+
+
+def test_planes_of_a_long_series_take_turns_with_windows_too():
+    plane = np.concatenate([texture(seed, (64, 64), 1.5 + seed) for seed in range(4)], axis=1)
+    found = variograms(np.broadcast_to(plane, (40, *plane.shape)), 0, 4 * 64)
+    taken = found[np.isfinite(found[:, 0])]
+    assert len(taken) == 20 and len(np.unique(taken[:, 0])) == 4

@@ -83,6 +83,21 @@ def test_metadata_of_imagej(tmp_path):
             assert page.tags["ResolutionUnit"].value == 1
 
 
+def test_imagej_is_told_which_voxel_lies_at_0(tmp_path):
+    spacing, place = Spacing(3.0, 0.5, 0.25), (-6.0, 1.5, 100.0)
+    affine = np.diag([*spacing.zyx_um[::-1], 1e3]) / 1e3
+    affine[:3, 3] = np.array(place[::-1]) / 1e3
+    volume = noise((2, 4, 3))
+    with TiffVolumeWriter(
+        tmp_path / "v.tif", volume.shape, volume.dtype, spacing, Writing(affine_lps_mm=affine)
+    ) as writer:
+        writer.write(Box.of_shape(volume.shape), volume)
+    with tifffile.TiffFile(tmp_path / "v.tif") as tiff:
+        stated = tiff.imagej_metadata
+    first = [stated[f"{axis}origin"] for axis in "zyx"]
+    np.testing.assert_allclose(-np.array(first) * spacing.zyx_um, place)
+
+
 @pytest.mark.parametrize("name", ["v.ome.tif", "v.OME.TIFF"])
 def test_metadata_of_ome(tmp_path, name):
     path = write(tmp_path / name, noise((5, 4, 3)))
@@ -111,6 +126,17 @@ def test_a_large_file_is_bigtiff_with_ome_metadata(tmp_path, monkeypatch):
     with tifffile.TiffFile(write(tmp_path / "v.tif", volume)) as tiff:
         assert tiff.is_bigtiff and tiff.is_ome
         np.testing.assert_array_equal(tiff.asarray(), volume)
+
+
+@pytest.mark.parametrize(("n_planes", "big"), [(4000, False), (4095, True), (4100, True), (8000, True)])
+def test_a_classic_file_is_shorter_than_its_offsets_reach(tmp_path, n_planes, big):
+    """Of 4095 MiB, voxels would fit below 4 GiB, but not what describes 4095 planes beside them."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        TiffVolumeWriter(tmp_path / "v.tif", (n_planes, 1024, 1024), np.uint8, SPACING, Writing()) as writer,
+    ):
+        assert writer.big == big
+        raise ZeroDivisionError
 
 
 def test_planes_not_given_are_zero(tmp_path):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from gpustitch.array import CPU
 from gpustitch.model import Mosaic, ObliqueScan, TilePath, Volume
 from gpustitch.oblique.align import stage as align
+from gpustitch.oblique.align.link import link_tiles
+from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.points import Overlap
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.mosaic.placing import place
+from gpustitch.running.threads import Workers
 from tests.oblique.align.test_stage import FAST, tissue
 from tests.oblique.deskew.test_sweep import Holed
 
 PIXEL, STEP = 1.8, 1.8 / 2**0.5
 NOMINAL = 1.03 * PIXEL
 N_FRAMES, ROWS, COLUMNS = 90, 56, 44
+FEW = (200, 64, 48)
+SLANTED = ObliqueScan(*FEW, 1.8, 1.8 / math.sqrt(2), 45.0)
 DEEP, ALONG = 28, 36  # columns and rows from tile to tile
 
 
@@ -98,3 +107,25 @@ def test_tiles_are_looked_for_in_their_own_slant(mosaic) -> None:
     result = align.run(align.plan(options))
     assert all(not link.reason for link in result.placement.links) and len(result.placement.islands) == 1
     assert result.spacing.x_um == STEP / 2
+
+
+@pytest.mark.parametrize(("apart", "seed"), [(32, 0), (38, 0), (32, 1)])
+def test_windows_decide_though_few_planes_are_shared(apart: int, seed: int) -> None:
+    """The place that is found lies elsewhere along x than the same frames do, by a shear for each plane."""
+    rng = np.random.default_rng(seed)
+    off = rng.integers(-2, 3, 3)  # frame, row, column
+    first = np.full(3, 4)
+    second = first + (0, 0, apart) + off
+    specimen = ndimage.gaussian_filter(rng.standard_normal(np.add(FEW, (8, 8, 8 + apart))), 2)
+    light = 400 * np.maximum(1 + 0.2 * specimen / specimen.std(), 0)
+    tiles = []
+    for at in (first, second):
+        seen = light[tuple(slice(a, a + n) for a, n in zip(at, FEW, strict=True))]
+        tiles.append(ObliqueTile(Holed(rng.poisson(seen).astype(np.uint16)), SLANTED))
+    stated = (apart, 0, round(SLANTED.shear * apart))
+    link, count = link_tiles(
+        Overlap(tiles[0], tiles[1], stated), ("a", "b"), MatchOptions(), (6, 6, 6), rng, Workers(1, CPU)
+    )
+    frame, row, column = second - first
+    assert not link.reason and count.agreeing >= 5
+    np.testing.assert_allclose(link.offset_px, (column, row, frame + SLANTED.shear * column), atol=0.1)

@@ -276,3 +276,18 @@ def test_links_against_the_stage_measure_nothing() -> None:
 def test_choices_and_lengths_are_checked(y_size: str, um: float | None) -> None:
     with pytest.raises(ParameterError, match="y_size" if y_size == "both" else "stage_repeatability_um"):
         check_y_size(y_size, um)
+
+
+def test_only_what_links_are_sure_of_along_y_counts() -> None:
+    """Errors along z and x, however unlike, do not weigh rows."""
+    links, stage, true = mosaic(np.random.default_rng(4), (1, 3, 3), "tile", 2.0)
+    size = estimate_voxel_size(links, stage, true, HEIGHT)
+    factors = np.geomspace(0.01, 100, len(links))
+    unlike = [
+        dataclasses.replace(
+            k, sigma_px=(k.sigma_px[0] * f, k.sigma_px[1], k.sigma_px[2] / f), scatter_px=(f, 0.05, 1 / f)
+        )
+        for k, f in zip(links, factors.tolist(), strict=True)
+    ]
+    same = estimate_voxel_size(unlike, stage, true, HEIGHT)
+    assert same.estimate_um == size.estimate_um and same.uncertainty_um == size.uncertainty_um

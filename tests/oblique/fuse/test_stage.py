@@ -133,6 +133,18 @@ def test_plan_says_what_is_written(tree: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "o.partial").exists()
 
 
+def test_little_disk_is_asked_for_where_tiles_are_far_apart(tmp_path: Path) -> None:
+    for x, y in zip(range(0, 5000, 1000), range(0, 6500, 1300), strict=True):
+        write_tile(tmp_path / "tiles", x, y, 0, seen(x / 10, y / 10))
+    options = StitchOptions(tmp_path / "o", levels=1, chunk_shape=(16, 16, 16), shard_bytes=0)
+    plan = plan_tree(TreeOptions(tmp_path / "tiles"), options)
+    stitch.run(plan)
+    written = sum(file.stat().st_size for file in (tmp_path / "o").rglob("*-*"))
+    assert 0 < written <= plan.output_bytes < np.prod(plan.shape)  # of uint16: half of all
+    filled = plan_tree(TreeOptions(tmp_path / "tiles"), dataclasses.replace(options, write_empty=True, overwrite=True))
+    assert filled.output_bytes >= np.prod(plan.shape) * 2
+
+
 def test_alignment_places_the_tiles(tree: Path, tmp_path: Path) -> None:
     """The second column is truly 2.56 um further along x than its names say."""
     for x, y, z in POSITIONS[2:]:

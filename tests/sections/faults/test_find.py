@@ -164,6 +164,15 @@ def test_wrong_order_is_found_without_any_noise(sections: list[int]) -> None:
         assert kinds_and_sections(find_faults(ideal(place, 10), positions)) == [("swapped", tuple(sections))]
 
 
+@pytest.mark.parametrize("at", [3, 20, 44])
+def test_a_swap_is_as_sure_wherever_it_lies(at: int) -> None:
+    place = np.cumsum(np.random.default_rng(1).uniform(0.9, 1.1, 50))
+    place[[at, at + 1]] = place[[at + 1, at]]
+    (fault,) = find_faults(ideal(place, 10), place)
+    assert fault.sections == (at, at + 1)
+    assert fault.confidence == pytest.approx(0.9, abs=0.06)
+
+
 def test_duplicates_in_a_row_are_one_fault() -> None:
     place = np.arange(50.0)
     place[21:] -= 1

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench.bench_zspacing_model import contradictory, steady, textured, waves
-from gpustitch.sections.model import EstimateOptions
+from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.fit_report import fit_lines, fit_record, tell_fit
 from tests.running.readings import Told
 
 pytestmark = pytest.mark.long
+
+PLAIN = Estimate(
+    positions=np.arange(6, dtype=float),
+    order=np.arange(6),
+    weights=np.ones(6),
+    uncertainty=np.full(6, 0.1),
+    curves=np.ones((1, 3)),
+    without_votes=np.zeros(0, np.int64),
+    iterations=3,
+    largest_move=0.0,
+    misfit=0.01,
+    spacing_ratio=1.7,
+)
 
 
 def told_of(matrix, **changes):
@@ -95,3 +109,24 @@ def test_the_record_says_what_lines_say_and_nothing_of_compat():
     compat = estimate_positions(textured(steady(40, 1.1, 3), 3)[1], EstimateOptions(compat=True, outer_iterations=3))
     assert fit_record(compat)["misfit"] is None
     assert fit_lines(compat) == []
+
+
+@pytest.mark.parametrize(
+    ("assumed", "undecided", "parts", "structures", "said"),
+    [
+        ("texture", True, 1.4, np.nan, "was taken out as one of texture; errors span it"),
+        ("thickness", True, 1.4, np.nan, "may be one of texture, but stays; errors span it"),
+        ("texture", True, 1.0, 3.0, "was taken out; errors span it"),
+        ("texture", True, 1.0, 1.0, "taken for a trend of texture; errors span one of thickness"),
+        ("thickness", True, 1.0, 3.0, "taken for a trend of thickness; errors span one of texture"),
+        ("texture", False, 1.4, 3.0, "1.7 to 1, was taken out as one of texture"),
+        ("thickness", False, 1.4, 3.0, None),
+    ],
+)
+def test_what_was_done_with_a_trend(assumed, undecided, parts, structures, said):
+    found = replace(PLAIN, assumed=assumed, undecided=undecided, parts_ratio=parts, texture_ratio=structures)
+    first, *lines = fit_lines(found)
+    assert "misfit" in first
+    assert len(lines) == (said is not None)
+    if said is not None:
+        assert said in lines[0].replace(" (1.7 to 1)", "").replace(" (1.7 to 1 in all)", "")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
-from gpustitch.sections.positions.normal import Normal, expect, in_blocks
+from gpustitch.sections.positions.normal import EMPHASIS, FLOOR, Normal, expect, in_blocks, pairwise
 
 N, MAX_LAG, BLOCK, NUGGET = 40, 10, 8, 2e-3
+MEMBERS, LAGS = 14, 4
 
 
 def equations(positions: np.ndarray, quality: np.ndarray, spread: np.ndarray) -> Normal:
@@ -50,3 +51,33 @@ def test_usual_sections_keep_their_spread():
     np.testing.assert_array_equal(spread, before)
     larger = equations(positions, np.ones(N), spread * (1 + 1e-6))
     assert 0 < np.abs(larger.band - normal.band).max() < 1e-4 * np.abs(normal.band).max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_band_is_that_of_least_squares(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lag = np.arange(1, LAGS + 1)[:, None]
+    counts = ((np.arange(MEMBERS) + lag < MEMBERS) & (rng.random((LAGS, MEMBERS)) < 0.9)).astype(float)
+    positions, quality = np.cumsum(rng.uniform(0.6, 1.4, MEMBERS)), rng.uniform(0.8, 1.0, MEMBERS)
+    later = np.minimum(np.arange(MEMBERS) + lag, MEMBERS - 1)
+    exact = 0.95 * np.exp(-np.abs(positions[later] - positions) / 6) * quality[later] * quality
+    measured = exact * (1 + 0.02 * rng.standard_normal(exact.shape)) * counts
+    pairs = expect(measured, counts, positions, quality, None)
+    matrix, right = np.zeros((2 * MEMBERS, 2 * MEMBERS)), np.zeros(2 * MEMBERS)
+    wanted = pairs.curve.inverse(measured / pairs.level) - pairs.distance
+    for d, k in zip(*np.nonzero(counts), strict=True):
+        slope = pairs.slope[d, k]
+        if abs(wanted[d, k]) > 1e-3:
+            slope = np.copysign(abs(pairs.residual[d, k] / wanted[d, k]), slope)
+        error = max(1 - pairs.similarity[d, k] ** 2, FLOOR) ** EMPHASIS * pairs.noise
+        row = np.zeros(2 * MEMBERS)  # how the similarity changes with each unknown
+        row[[2 * k, 2 * (k + d + 1)]] = -slope, slope
+        row[[2 * k + 1, 2 * (k + d + 1) + 1]] = pairs.similarity[d, k]
+        matrix += counts[d, k] / error**2 * np.outer(row, row)
+        right += counts[d, k] / error**2 * row * pairs.residual[d, k]
+    found = pairwise(pairs, measured)
+    for below, band in enumerate(found.band):
+        np.testing.assert_allclose(
+            band[: 2 * MEMBERS - below], np.diagonal(matrix, -below), atol=1e-9 * np.abs(matrix).max()
+        )
+    np.testing.assert_allclose(found.right, right, atol=1e-9 * np.abs(right).max())

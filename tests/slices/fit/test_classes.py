@@ -173,6 +173,16 @@ def test_one_slice_has_no_spacing() -> None:
     fit = fit_slices(np.array([3.0]), EXACT)
     assert fit.spacing_class is SpacingClass.SINGLE
     assert np.isnan(fit.spacing_mm)
+    assert fit.n_output == 1 and fit.origin_mm == 3
+
+
+@pytest.mark.parametrize("far_mm", [0, 900, -900])
+def test_how_far_uneven_positions_are_off_a_line_is_not_where_they_are(far_mm: float) -> None:
+    positions = far_mm + np.cumsum(np.random.default_rng(0).uniform(0.5, 2, 40))
+    fit = fit_slices(positions, EXACT)
+    line = np.polyval(np.polyfit(np.arange(40), positions, 1), np.arange(40))
+    assert fit.spacing_class is SpacingClass.IRREGULAR
+    assert fit.residual_mm == pytest.approx(np.abs(positions - line).max(), rel=1e-6)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def test_no_rounded_position_is_further_off_than_the_rounding_error(seed, decima
     ],
 )
 def test_slices_within_a_thousandth_of_the_interval_are_at_one_place(positions, places):
-    assert same_places(np.array(positions, float)).tolist() == places
+    for unit in (1, 1e-4, 1e4):  # intervals may be microns, or metres
+        assert same_places(unit * np.array(positions, float)).tolist() == places
 
 
 def test_a_straight_sheared_stack():
