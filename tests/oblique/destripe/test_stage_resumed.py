@@ -176,3 +176,14 @@ def test_the_commands_say_what_differs_by_their_flags(root):
     code, said = call("--dark", 5)
     assert code == 7 and "continue with --skip-existing" in said
     assert replace(options(root), skip_existing=True).skip_existing
+
+
+@pytest.mark.parametrize("n_there", [0, 2, 5])
+def test_a_plan_says_how_many_images_are_there(root, n_there):
+    if n_there:
+        destripe(root)
+        for name in NAMES[n_there:]:
+            (root / "out" / name).unlink()
+    first, *_ = plan(options(root, skip_existing=True)).lines()
+    assert ("5 images, 2 of which" in first, "5 images, 5 of which" in first) == (n_there == 2, n_there == 5)
+    assert "of which" not in next(plan(options(root, output=root / "new")).lines())
