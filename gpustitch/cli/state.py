@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from gpustitch.running.meter import Meter, Used, used_now
-from gpustitch.running.progress import duration_text, size_text
+from gpustitch.running.progress import duration_text, size_text, units
 
 # Speeds are those of the last seconds.
 _WINDOW_S = 60.0
@@ -96,7 +96,7 @@ class State:
     def finish(self) -> str:
         """End it; returns what was done, for people, and nothing if nothing is begun."""
         with self._lock:
-            text = f"{self._label}: {self._done} {self._unit}" if self._label else ""
+            text = f"{self._label}: {self._done} {units(self._done, self._unit)}" if self._label else ""
             self._go_on()
             self._label, self._done, self._total = "", 0, 0
             self._begin_window()
@@ -144,7 +144,7 @@ class State:
 
     def _facts(self, now: Used) -> tuple[str, ...]:
         """How far the run is and how fast, in a few words each; speeds are those of the last window."""
-        facts = [f"{self._done:,} of {self._total:,} {self._unit}"] if self._total else []
+        facts = [f"{self._done:,} of {self._total:,} {units(self._total, self._unit)}"] if self._total else []
         before, done_before = self._window[0]
         took = now.at_s - before.at_s
         if took >= _LEAST_WINDOW_S:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpustitch.running.meter import Used
+from gpustitch.running.progress import units
 
 OTHER, WHOLE = "other", "the run"
 # What is shorter tells nothing: clocks of CPU time tick a hundred times a second.
@@ -120,7 +121,7 @@ def _share(seconds: float, whole_s: float) -> float:
 
 
 def _speed(n: int, unit: str, seconds: float) -> str:
-    return f"{n / seconds:,.1f} {unit}/s" if 0 < seconds <= n else f"{n} {unit}"
+    return f"{n / seconds:,.1f} {unit}/s" if 0 < seconds <= n else f"{n} {units(n, unit)}"
 
 
 def _rate(n_bytes: int | None, seconds: float, width: int = 7) -> str:

@@ -9,6 +9,9 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+# What one of them is called, where it is not what is left without an s.
+_ONE_OF = {"patches": "patch", "series": "series"}
+
 _log = logging.getLogger("gpustitch")
 
 
@@ -97,6 +100,18 @@ def listed(items: Sequence[object], most: int = 20) -> str:
     """Numbers or names for people: the first of them, and how many more there are."""
     text = ", ".join(map(str, items[:most]))
     return text if len(items) <= most else f"{text} and {len(items) - most} more"
+
+
+def units(n: int, named: str) -> str:
+    """What ``n`` things are called of which several are ``named``: of 1 block, of 0 or 2 blocks."""
+    if n != 1 or not named.endswith("s"):
+        return named
+    return _ONE_OF.get(named, named[:-1])
+
+
+def counted(n: int, named: str) -> str:
+    """``1 block``, ``1,200 blocks``."""
+    return f"{n:,} {units(n, named)}"
 
 
 def duration_text(seconds: float) -> str:

@@ -11,7 +11,7 @@ from gpustitch.io.manifest import Making
 from gpustitch.io.provenance import plain
 from gpustitch.io.resumable import Run, resumable_directory
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import Progress
+from gpustitch.running.progress import Progress, counted
 
 # What a run may change without another result: an unfinished one is gone on with all the same.
 _OF_THE_RUN = frozenset(
@@ -57,7 +57,9 @@ def gone_on_with(options: Any, making: Making, progress: Progress) -> Iterator[R
 def tell(run: Run, progress: Progress) -> None:
     """Say that an unfinished run is gone on with, if one is."""
     if run.began:
-        progress.note(f"continuing an unfinished run of {run.began}: {len(run.journal)} parts of it are finished")
+        progress.note(
+            f"continuing an unfinished run of {run.began}: {counted(len(run.journal), 'parts')} of it finished"
+        )
 
 
 def _of_result(options: Mapping[str, Any]) -> dict[str, Any]:

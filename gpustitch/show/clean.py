@@ -10,7 +10,7 @@ from gpustitch.array import Device
 from gpustitch.io.leftovers import Leftover, leftovers, remove
 from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
-from gpustitch.running.progress import SILENT, Progress, size_text
+from gpustitch.running.progress import SILENT, Progress, counted, size_text
 
 
 @documented
@@ -56,7 +56,7 @@ def cleaned(options: CleanOptions, progress: Progress = SILENT) -> Iterator[str]
 
 
 def _line(leftover: Leftover, is_removing: bool) -> str:
-    parts = "" if leftover.n_parts is None else f"{leftover.n_parts} parts, "
+    parts = "" if leftover.n_parts is None else f"{counted(leftover.n_parts, 'parts')}, "
     end = f"; kept: {leftover.kept}" if leftover.kept else "; removed" if is_removing else ""
     size = size_text(leftover.n_bytes)
     return f"{leftover.place}: {leftover.what} of {leftover.since} for {leftover.output.name}: {parts}{size}{end}"

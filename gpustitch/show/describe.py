@@ -14,6 +14,7 @@ from gpustitch.model import Mosaic, TilePath
 from gpustitch.model.runs import ranges_text
 from gpustitch.oblique.mosaic.file import read_alignment
 from gpustitch.oblique.pipeline.options import ALIGNMENT
+from gpustitch.running.progress import counted
 from gpustitch.show.held import (
     HeldStack,
     HeldStacks,
@@ -116,7 +117,7 @@ def _tiles(path: Path, mosaic: Mosaic, are_raw: bool) -> Iterator[str]:
     """The grid, and a line for each tile; DamagedInputError at the end if any is damaged."""
     grid = grid_of(mosaic)
     x, y, z = grid.counts
-    yield f"{path}: {len(mosaic.tiles)} tiles on a grid of {x} x {y} x {z} (x, y, z)"
+    yield f"{path}: {counted(len(mosaic.tiles), 'tiles')} on a grid of {x} x {y} x {z} (x, y, z)"
     for x_um, y_um, z_um in grid.missing_um:
         yield f"  no tile near x {x_um:g}, y {y_um:g}, z {z_um:g} um"
     n_damaged = 0
@@ -184,4 +185,4 @@ def _alignment_line(path: Path) -> str:
     if alignment.voxel_size_nominal_um is not None and alignment.voxel_size_estimate_um is None:
         size += " (NOT measured, nominal)"
     lies = "; UNALIGNED: all tiles lie where the stage says" if alignment.is_unaligned else ""
-    return f"{path}: alignment of {len(alignment.origin_um)} tiles, y voxel size {size}{lies}"
+    return f"{path}: alignment of {counted(len(alignment.origin_um), 'tiles')}, y voxel size {size}{lies}"

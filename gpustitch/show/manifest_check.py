@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpustitch.io.found import files_in, path_key
 from gpustitch.io.manifest import SUFFIX, read_manifest
-from gpustitch.running.progress import SILENT, Progress, size_text
+from gpustitch.running.progress import SILENT, Progress, counted, size_text
 from gpustitch.show.reading import Check, Damages, read_all, read_file
 
 
@@ -40,7 +40,7 @@ def check_manifest(path: Path, n_workers: int, progress: Progress = SILENT) -> C
     reads = [functools.partial(read_file, path.parent / name, (of.size_bytes, of.crc32)) for name, of in known.items()]
     total = sum(of.size_bytes for of in known.values())
     n_bytes = read_all(reads, damages, total, n_workers, progress, f"Verifying {path}")
-    extent = f"{len(known)} files, {size_text(n_bytes)}"
+    extent = f"{counted(len(known), 'files')}, {size_text(n_bytes)}"
     return Check(path, extent, "whole, as written", tuple(damages.named), damages.n)
 
 

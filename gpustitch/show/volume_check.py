@@ -20,7 +20,7 @@ from gpustitch.io.volumes.presence import Index, Listing, listed
 from gpustitch.io.volumes.record import ARRAY_FILES, RECORD, FileRecord, Files, check_levels, read_record
 from gpustitch.io.volumes.replaced import Unchanged
 from gpustitch.model import Box, Spacing
-from gpustitch.running.progress import SILENT, Progress, size_text
+from gpustitch.running.progress import SILENT, Progress, counted, size_text
 from gpustitch.show.reading import MOST_NAMED, Check, Damages, Found, Read, read_all, read_file, reason
 
 _BLOCK = 1024  # voxels along y and x that are read at a time where files are not known
@@ -73,7 +73,7 @@ def check_volume(path: Path, n_workers: int, progress: Progress = SILENT) -> Che
 
 def _extent(work: _Work, n_bytes: int) -> str:
     """How much was read; of a format whose chunks share files in a way of its own, bytes are those of voxels."""
-    files = f"{work.n_files} files, " if work.n_files else ""
+    files = f"{counted(work.n_files, 'files')}, " if work.n_files else ""
     levels = "1 level" if work.n_levels == 1 else f"{work.n_levels} levels"
     return f"{files}{size_text(n_bytes)}, {levels}"
 

@@ -65,7 +65,7 @@ def test_an_output_may_be_made_again_from_its_own_alignment(raw: Path, tmp_path:
             tmp_path / "out/align.json")  # fmt: skip
     assert (tmp_path / "out/align.json").exists() and (tmp_path / "out/volume/info").exists()
     said = succeed("info", tmp_path / "out")
-    assert "1 tiles, y voxel size 1.5 um" in said and "1.5, 1.28 um" in said
+    assert "1 tile, y voxel size 1.5 um" in said and "1.5, 1.28 um" in said
 
 
 @pytest.mark.parametrize(

@@ -133,17 +133,22 @@ def check_presence(
             f"{RECORD} if another program has changed the volume on purpose"
         )
     if presence.n_missing:
-        _refuse(folder, found, presence, naming.name(_first(missing)), recorded is not None, is_sparse, allow_missing)
+        example = naming.name(_first(missing))
+        _refuse_others(folder, found, presence, example, allow_missing=allow_missing)
+        if not (allow_missing or (is_sparse and recorded is None)):
+            why = "a copy has lost them, or they held only zeros" if recorded is None else "a copy has lost them"
+            raise DamagedInputError(
+                f"{folder}: {presence.n_missing} of {presence.n_due} files of chunks are missing, such as {example}; "
+                f"{why}. Copy the volume again, or read zeros there with `allow_missing`"
+            )
     return presence
 
 
-def _refuse(
-    folder: Path, found: Listing, presence: Presence, example: str, is_ours: bool, is_sparse: bool, allow: bool
-) -> None:
-    """Raise DamagedInputError unless files may be missing."""
+def _refuse_others(folder: Path, found: Listing, presence: Presence, example: str, *, allow_missing: bool) -> None:
+    """Raise DamagedInputError if nothing is there in place of missing files, or files of another volume are."""
     if not folder.is_dir():
         raise DamagedInputError(f"there is no folder {folder}, which should hold {presence.n_due} files of chunks")
-    if not found.kinds.any() and (found.outside or found.other or not allow):
+    if not found.kinds.any() and (found.outside or found.other or not allow_missing):
         raise DamagedInputError(
             f"{folder} has none of its {presence.n_due} files of chunks: {found.strange}; expected names such as "
             f"{example}"
@@ -153,13 +158,6 @@ def _refuse(
             f"{folder}: {presence.n_missing} of {presence.n_due} files of chunks are missing, such as {example}; "
             f"{found.strange}, which are of another size, offset or layout than the volume's description"
         )
-    if allow or (is_sparse and not is_ours):
-        return
-    why = "a copy has lost them" if is_ours else "a copy has lost them, or they held only zeros"
-    raise DamagedInputError(
-        f"{folder}: {presence.n_missing} of {presence.n_due} files of chunks are missing, such as {example}; {why}. "
-        "Copy the volume again, or read zeros there with `allow_missing`"
-    )
 
 
 def _first(flags: npt.NDArray[np.bool_]) -> Index:

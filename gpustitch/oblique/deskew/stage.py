@@ -53,7 +53,7 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.foretold import Stored
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import SILENT, Progress
+from gpustitch.running.progress import SILENT, Progress, counted
 from gpustitch.running.threads import Workers, capped_workers, checked_workers
 
 # A block needs depth * shear frames more than it is wide: neighbours about this wide share most of their frames.
@@ -152,7 +152,7 @@ class DeobliquePlan:
         options, scan, frames = self.options, self.scan, self.frames
         format = unordered_format(options.output)
         stored = Stored(options.output, format, options, self.shape, self.dtype, scan.spacing, self.file_bytes)
-        reads = f"{scan.n_frames:,} frames of {scan.n_rows} x {scan.n_columns} {frames.dtype}"
+        reads = f"{counted(scan.n_frames, 'frames')} of {scan.n_rows} x {scan.n_columns} {frames.dtype}"
         n_bytes = math.prod(frames.shape) * frames.dtype.itemsize
         return foretold.lines(reads, n_bytes, [stored], self.output_bytes, self.memory_bytes)
 

@@ -37,7 +37,7 @@ from gpustitch.running import foretold
 from gpustitch.running import options as shared
 from gpustitch.running.finished import finished, settings_of
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.progress import SILENT, Progress, counted, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 _SUFFIX = "_destriped"
@@ -67,7 +67,7 @@ class DestripePlan:
         kept = self.options.skip_existing
         n_left = sum(not (kept and job.target.exists()) for job in self.jobs)
         more = f", {len(self.jobs) - n_left} of which are there already" if n_left < len(self.jobs) else ""
-        yield foretold.reads_line(f"{len(self.jobs):,} images{more}")
+        yield foretold.reads_line(f"{counted(len(self.jobs), 'images')}{more}")
         yield f"images  {self.output}: TIFF"
         yield foretold.disk_line(self.output, self.output_bytes, n_left)
 
@@ -91,11 +91,11 @@ class DestripeResult:
     @property
     def summary(self) -> str:
         """One line for people."""
-        skipped = f"; skipped {len(self.skipped)} damaged files" if self.skipped else ""
+        skipped = f"; skipped {counted(len(self.skipped), 'damaged files')}" if self.skipped else ""
         n_lost = sum(map(len, self.lost.values()))
-        lost = f"; without {n_lost} frames that are absent or cannot be read" if n_lost else ""
+        lost = f"; without {counted(n_lost, 'frames')} that are absent or cannot be read" if n_lost else ""
         kept = f" ({self.n_kept} of them kept)" if self.n_kept else ""
-        return f"{self.output}: {self.n_images} images{kept}{skipped}{lost}"
+        return f"{self.output}: {counted(self.n_images, 'images')}{kept}{skipped}{lost}"
 
 
 def plan(options: DestripeOptions) -> DestripePlan:

@@ -23,7 +23,7 @@ from gpustitch.model.options import documented, option
 from gpustitch.running import options as shared
 from gpustitch.running.finished import check_existing, finished, settings_of, skip_existing
 from gpustitch.running.inputs import Inputs
-from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.progress import SILENT, Progress, counted, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 
@@ -88,7 +88,7 @@ class ExportResult:
         """One line for people."""
         megabytes, share = self.output_bytes / 1e6, self.output_bytes / self.frame_bytes
         kept = f" ({self.n_kept} of them kept)" if self.n_kept else ""
-        files = f"{len(self.paths)} files{kept} in {self.paths[0].parent}"
+        files = f"{counted(len(self.paths), 'files')}{kept} in {self.paths[0].parent}"
         return f"{files}, {megabytes:.3g} MB, {share:.0%} of the frames' size"
 
 

@@ -42,7 +42,7 @@ from gpustitch.ops.robust import median_and_scatter
 from gpustitch.running import foretold
 from gpustitch.running.inputs import Inputs
 from gpustitch.running.options import settled
-from gpustitch.running.progress import SILENT, Progress, tracked
+from gpustitch.running.progress import SILENT, Progress, counted, tracked
 from gpustitch.running.threads import checked_workers, ordered_map
 
 # A chunk of a tile at a block's border is read for both blocks: wide blocks read fewer such chunks.
@@ -78,7 +78,8 @@ class StitchPlan:
     def summary(self) -> str:
         """Tiles in, voxels out, disk, in one line for people."""
         z, y, x = self.shape
-        return f"{len(self.mosaic.tiles)} tiles to {x} x {y} x {z} voxels, at most {self.output_bytes / 1e9:.2f} GB"
+        tiles = counted(len(self.mosaic.tiles), "tiles")
+        return f"{tiles} to {x} x {y} x {z} voxels, at most {self.output_bytes / 1e9:.2f} GB"
 
     @property
     def n_files(self) -> tuple[int, ...]:
@@ -89,7 +90,9 @@ class StitchPlan:
         """What the run will take, in lines for people."""
         tiles = self.mosaic.tiles
         n_bytes = sum(math.prod(tile.volume.coverage.shape) for tile in tiles) * self.dtype.itemsize
-        return foretold.lines(f"{len(tiles)} tiles", n_bytes, self.fused.stored, self.output_bytes, self.memory_bytes)
+        return foretold.lines(
+            counted(len(tiles), "tiles"), n_bytes, self.fused.stored, self.output_bytes, self.memory_bytes
+        )
 
     @property
     def fused(self) -> FusedVolume:

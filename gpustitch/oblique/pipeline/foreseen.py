@@ -30,7 +30,7 @@ from gpustitch.oblique.stream import stage as stream
 from gpustitch.oblique.stream.bands import Cut, cuts_within
 from gpustitch.running import foretold
 from gpustitch.running.memory import SPARE_BYTES, held_bytes, most_bytes
-from gpustitch.running.progress import duration_text, size_text
+from gpustitch.running.progress import counted, duration_text, size_text
 from gpustitch.running.threads import checked_workers
 
 # Frames that are read, corrected, fused and written to see how long one takes. The ends of a tile cost more than its
@@ -59,7 +59,9 @@ class Foreseen:
         n_frames, frames = sum(job.scan.n_frames for job in tiles), tiles[0].frames
         raw = n_frames * math.prod(frames.shape[1:]) * frames.dtype.itemsize
         size = " x ".join(map(str, frames.shape[1:]))
-        yield foretold.reads_line(f"{len(tiles)} tiles, {n_frames:,} frames of {size} {frames.dtype}", raw)
+        yield foretold.reads_line(
+            f"{counted(len(tiles), 'tiles')}, {counted(n_frames, 'frames')} of {size} {frames.dtype}", raw
+        )
         yield f"fuses   {self._way(options)}"
         yield from self._of_volume(options)
         yield from formats.lines(options, self.volume.shape, self.volume.dtype)
