@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpustitch.errors import ParameterError
-from gpustitch.io.write.pyramid_layout import block_shape_of, check_block, chunk_within, level_shape, pyramid_bytes
+from gpustitch.io.write.pyramid_layout import (
+    block_shape_of,
+    check_block,
+    chunk_within,
+    level_shape,
+    precomputed_info,
+    pyramid_bytes,
+)
 from gpustitch.model import Spacing, level_factors
 from gpustitch.ops.pyramid import downsample
 from tests.io.volumes.stored_volumes import ours, read
@@ -53,3 +60,16 @@ def test_chunks_far_beyond_the_volume_take_no_memory_and_give_its_voxels(tmp_pat
     assert math.prod(size) <= 8 * voxels.size
     for level, expected in enumerate((voxels, downsample(voxels))):
         np.testing.assert_array_equal(read(tmp_path / "v", level=level), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_level_begins_at_its_voxel_nearest_to_the_corner(seed):
+    rng = np.random.default_rng(seed)
+    spacing, place = Spacing(*rng.uniform(0.1, 9, 3).tolist()), rng.uniform(-900, 900, 3)
+    info = precomputed_info((40, 50, 60), np.dtype("uint8"), spacing, 3, (16, 16, 16), tuple(place.tolist()))
+    corner_nm = 1000 * (place - np.array(spacing.zyx_um) / 2)[::-1]
+    for scale in info["scales"]:
+        off = np.array(scale["voxel_offset"]) * scale["resolution"] - corner_nm
+        assert (np.abs(off) <= (0.5 + 1e-9) * np.array(scale["resolution"])).all()
+    without = precomputed_info((40, 50, 60), np.dtype("uint8"), spacing, 3, (16, 16, 16))
+    assert {tuple(scale["voxel_offset"]) for scale in without["scales"]} == {(0, 0, 0)}

@@ -56,6 +56,8 @@ _ROUNDING = 1e-6
 # Floats are taken times a power of two that makes the brightest pixels of a frame two to this: what a camera counts, so
 # that limits in counts hold. So many frames of each half tell the power.
 _COUNTS_BITS, _SIZED_BY = 16, 3
+# A frame with a pixel beyond this, counts, tells nothing: it is no light, and float32 does not hold its squares.
+_MOST_COUNTS = 2.0**40
 # Bytes for each pixel while a pattern is found.
 _PIXEL_BYTES = 88
 
@@ -251,8 +253,9 @@ def _shown(views: Mapping[str, CameraView], samples: Sequence[_Sample]) -> Itera
         # Reading tells which frames are absent.
         there = [i for i in within if frame + i not in view.coverage.absent]
         # In the order of the levels: what is computed across the grain of one of them takes ten times as long.
-        images = np.moveaxis(voxels[:, :, there], 2, 0).astype(np.float32, order="C")
-        if there and np.isfinite(images).all():
+        with np.errstate(over="ignore"):
+            images = np.moveaxis(voxels[:, :, there], 2, 0).astype(np.float32, order="C")
+        if there and images.min() >= -_MOST_COUNTS and images.max() <= _MOST_COUNTS:
             yield images
 
 

@@ -22,7 +22,7 @@ def counts() -> Taken:
 
 
 def times(made: Taken, factor: float, dtype: str, *, raw: bool) -> dict[str, Volume]:
-    """The tiles as floats: as raw frames, or upright as on a disk. One voxel is none."""
+    """The tiles as floats: as raw frames, or upright as on a disk."""
     volumes: dict[str, Volume] = {}
     for name, tile in made.volumes.items():
         if raw:
@@ -52,3 +52,17 @@ def test_floats_of_any_size_show_the_pattern_that_counts_show(counts: Taken, raw
         assert same == pytest.approx(share, rel=1e-4)
         scale = np.median(floats) / np.median(cleared)
         np.testing.assert_allclose(floats, cleared * scale, atol=1e-4 * np.abs(cleared).max() * scale)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wrong", [1e30, -1e30, np.inf, np.nan])
+def test_frames_with_a_pixel_that_is_no_light_tell_nothing(counts: Taken, wrong: float) -> None:
+    """Some frames of each tile have such a pixel; the others show the pattern."""
+    rng = np.random.default_rng(0)
+    share, _ = found(counts, counts.volumes)
+    volumes: dict[str, Volume] = {}
+    for name, tile in counts.volumes.items():
+        frames = tile.read_along_sheet(Box.of_shape(SHAPE[::-1])).transpose(2, 1, 0).astype(np.float32)
+        frames[rng.random(len(frames)) < 0.2, 40, 20] = wrong
+        volumes[name] = ObliqueTile(Holed(frames), SCAN)
+    assert found(counts, volumes)[0] == pytest.approx(share, rel=0.2)
