@@ -26,6 +26,7 @@ from gpustitch.oblique.report import judge, judge_distances, judge_light
 from gpustitch.oblique.report.check import SCHEMA, Check, State, summary, verdict
 from gpustitch.oblique.report.crops import shares_of
 from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels, open_raw, read_output
+from gpustitch.oblique.report.focus.judge import focus
 from gpustitch.oblique.report.gather import Measured, measure
 from gpustitch.oblique.report.light import blinded
 from gpustitch.oblique.report.names import ALIGNMENT, BEFORE, PAGE, RECORD
@@ -243,6 +244,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     checks += [judge_light.dead(found.lights, shares, pieces), judge_light.saturated(found.lights)]
     if len(output.places) > 1:
         checks += [judge_light.brightness(found.ratios, found.flickers), judge_light.seams(found.seams)]
+        checks.append(focus(found.blurs, found.placing.links, spacing))
     destriping = output.record.get("destriping")
     checks += [judge_light.stripes(found.sheets, destriping, output.method), *judge_light.harm(destriping)]
     checks.append(judge_light.flat(output.record.get("flat"), output.parameters))
