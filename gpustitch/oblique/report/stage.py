@@ -140,6 +140,9 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     with atomic_file(page, overwrite=True) as partial:
         partial.write_text(page_text(shown, checks, found), encoding="utf-8", errors="xmlcharrefreplace")
     result = ReportResult(page, checks)
+    for check in checks:
+        if check.name == judge_distances.SCALE and check.state == "not measured":
+            progress.note(check.reason)
     for line in result.lines():
         progress.warn(line)
     return result
@@ -239,6 +242,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     if len(output.places) > 1:
         checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
         checks += judge_distances.distances(found.placing, spacing, stated, found.stage_px)
+    checks.append(judge_distances.scale(checks, spacing, stated))
     full = blinded(found.lights)
     shares, pieces = shares_of(found.details, full), shares_of(found.pieces, full)
     checks += [judge_light.dead(found.lights, shares, pieces), judge_light.saturated(found.lights)]

@@ -138,9 +138,9 @@ def _slope(a: _Spectrum, b: _Spectrum, told: Bools, parts: Bools) -> tuple[float
     off, x, weight = logs[1] - logs[0], a.omega[told] ** 2, 1 / variance
     least_error = 1 / weight.sum()
     weight /= weight.sum()
-    x0, y0 = weight @ x, weight @ off
-    spread = weight @ (x - x0) ** 2
-    slope = (weight @ ((x - x0) * (off - y0))) / spread
+    x0, y0 = (weight * x).sum(), (weight * off).sum()
+    spread = (weight * (x - x0) ** 2).sum()
+    slope = (weight * (x - x0) * (off - y0)).sum() / spread
     rest = off - y0 - slope * (x - x0)
-    error = math.sqrt(max(weight @ rest**2 / max(1, len(x) - 2), least_error) / spread)
+    error = math.sqrt(max((weight * rest**2).sum() / max(1, len(x) - 2), least_error) / spread)
     return float(-slope), error
