@@ -29,6 +29,7 @@ from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels
 from gpustitch.oblique.report.focus.judge import focus
 from gpustitch.oblique.report.gather import Measured, measure
 from gpustitch.oblique.report.light import blinded
+from gpustitch.oblique.report.lines.judge import lines
 from gpustitch.oblique.report.names import ALIGNMENT, BEFORE, PAGE, RECORD
 from gpustitch.oblique.report.page import Shown, page_text
 from gpustitch.running import options as shared
@@ -234,6 +235,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     checks.append(judge.links(stated))
     if found is None:
         return tuple(checks)
+    checks.append(lines({name: light.order for name, light in found.lights.items() if light is not None}))
     spacing = found.spacing if isinstance(found.spacing, Spacing) else Spacing(1, 1, 1)
     checks.append(judge.placement(found.placing, spacing, len(output.places), raw.problems, stated))
     same = judge.alignment_file(stated, {place.name: place.origin_px for place in output.places})

@@ -134,3 +134,8 @@ def out_of_focus(truth: Truth, number: int, px: float = 4.0) -> None:
         return np.asarray(np.rint(soft), np.uint16)
 
     edited(truth, truth.tiles[number], blurred)
+
+
+def shifted_round(truth: Truth, number: int, by: int) -> None:
+    """A tile whose frames were read from a wrong row on: the last rows come first."""
+    edited(truth, truth.tiles[number], lambda frames: np.roll(frames, by, axis=1))
