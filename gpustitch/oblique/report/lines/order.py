@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from gpustitch.model.arrays import Floats, HostArray
 from gpustitch.oblique.destripe.sampled import evenly
@@ -14,6 +15,10 @@ from gpustitch.oblique.destripe.sampled import evenly
 _ACROSS = 64
 # Correlation of neighbours over frames; such a part of it that others have at most.
 _ALIKE, _UNLIKE = 0.5, 0.4
+# Parts of the ends of lines that are looked at alone.
+_PARTS = 8
+# What is broader along a line, pixels, is left out; a change counts at most so many times the usual one.
+_BROAD_PX, _MOST = 9, 3.0
 # Fewer lines or frames tell nothing.
 _LEAST_LINES, _LEAST_FRAMES = 4, 2
 
@@ -47,7 +52,7 @@ class Lines:
         for axis, image in enumerate((frame, frame.T)):
             n = image.shape[1]
             self._across[axis].append(image[:, evenly(n, min(_ACROSS, n))])
-            self._ends[axis].append(image[:, [0, n // 2, n - 1]])
+            self._ends[axis].append(image[:, [0, n - 1]])
 
     @property
     def order(self) -> Order:
@@ -72,7 +77,7 @@ def first_line(lines: HostArray) -> int | None:
     """
     if lines.shape[1] < _LEAST_LINES:
         return None
-    change = lines - lines.mean(axis=0, dtype=np.float64)
+    change = _fine(lines, axis=2)
     alike = _correlation(change, np.roll(change, -1, axis=1), (0, 2))
     beside = np.minimum(np.roll(alike, 1), np.roll(alike, -1))
     torn = np.flatnonzero((alike < _UNLIKE * beside) & (beside > _ALIKE))
@@ -81,17 +86,29 @@ def first_line(lines: HostArray) -> int | None:
 
 
 def _runs_on(ends: Sequence[HostArray]) -> bool:
-    """Whether lines begin where those before them, or after them, end; ``ends`` has (lines, begin, middle and end)."""
-    change = np.stack(ends) - np.mean(ends, axis=0, dtype=np.float64)
-    if change.shape[1] < _LEAST_LINES:
+    """Whether lines begin where those before them, or after them, end; ``ends`` has (lines, begin and end)."""
+    change = _fine(np.stack(ends), axis=1)
+    parts = np.array_split(np.arange(change.shape[1]), _PARTS)
+    if min(map(len, parts)) < _LEAST_LINES:
         return False
     for lines in (change, change[:, ::-1]):
-        begin, middle, end = np.moveaxis(lines, 2, 0)
-        on = float(_correlation(end[:, :-1], begin[:, 1:], (0, 1)))
-        far = max(float(_correlation(a[:, :-1], b[:, 1:], (0, 1))) for a, b in ((middle, begin), (end, middle)))
-        if on > _ALIKE and far < _UNLIKE * on:
+        # One cell at both ends is chance, but not one in many parts.
+        on = [float(_correlation(lines[:, at, 1][:, :-1], lines[:, at, 0][:, 1:], (0, 1))) for at in parts]
+        whole = float(_correlation(lines[:, :-1, 1], lines[:, 1:, 0], (0, 1)))
+        if whole > _ALIKE and sum(each > _ALIKE for each in on) > _PARTS / 2:
             return True
     return False
+
+
+def _fine(counts: HostArray, axis: int) -> Floats:
+    """How counts of some frames change from frame to frame, in units of what is usual of each line along an axis.
+
+    What is broad is left out, for it is alike anywhere, and what is far from usual counts no more: a cell is no line.
+    """
+    change = counts - counts.mean(axis=0, dtype=np.float64)
+    change = change - scipy.ndimage.uniform_filter1d(change, _BROAD_PX, axis=axis, mode="nearest")
+    usual = np.median(np.abs(change), axis=(0, axis), keepdims=True)
+    return np.asarray(np.clip(change / np.maximum(usual, 1e-9), -_MOST, _MOST))
 
 
 def _correlation(a: Floats, b: Floats, axis: tuple[int, ...]) -> Floats:
