@@ -77,7 +77,7 @@ def first_line(lines: HostArray) -> int | None:
     """
     if lines.shape[1] < _LEAST_LINES:
         return None
-    change = _fine(lines, axis=2)
+    change = _limited(lines - lines.mean(axis=0, dtype=np.float64), axis=2)
     alike = _correlation(change, np.roll(change, -1, axis=1), (0, 2))
     beside = np.minimum(np.roll(alike, 1), np.roll(alike, -1))
     torn = np.flatnonzero((alike < _UNLIKE * beside) & (beside > _ALIKE))
@@ -87,7 +87,7 @@ def first_line(lines: HostArray) -> int | None:
 
 def _runs_on(ends: Sequence[HostArray]) -> bool:
     """Whether lines begin where those before them, or after them, end; ``ends`` has (lines, begin and end)."""
-    change = _fine(np.stack(ends), axis=1)
+    change = _limited(_fine(np.stack(ends) - np.mean(ends, axis=0, dtype=np.float64), axis=1), axis=1)
     parts = np.array_split(np.arange(change.shape[1]), _PARTS)
     if min(map(len, parts)) < _LEAST_LINES:
         return False
@@ -100,13 +100,13 @@ def _runs_on(ends: Sequence[HostArray]) -> bool:
     return False
 
 
-def _fine(counts: HostArray, axis: int) -> Floats:
-    """How counts of some frames change from frame to frame, in units of what is usual of each line along an axis.
+def _fine(change: Floats, axis: int) -> Floats:
+    """Changes without what is broad along an axis, for that is alike anywhere."""
+    return np.asarray(change - scipy.ndimage.uniform_filter1d(change, _BROAD_PX, axis=axis, mode="nearest"))
 
-    What is broad is left out, for it is alike anywhere, and what is far from usual counts no more: a cell is no line.
-    """
-    change = counts - counts.mean(axis=0, dtype=np.float64)
-    change = change - scipy.ndimage.uniform_filter1d(change, _BROAD_PX, axis=axis, mode="nearest")
+
+def _limited(change: Floats, axis: int) -> Floats:
+    """Changes in units of what is usual of each line along an axis, at most so many: a cell is no line."""
     usual = np.median(np.abs(change), axis=(0, axis), keepdims=True)
     return np.asarray(np.clip(change / np.maximum(usual, 1e-9), -_MOST, _MOST))
 
