@@ -66,6 +66,8 @@ def scale(checks: Sequence[Check], spacing: Spacing, stated: Stated) -> Check:
         _AXES[0]: "angle" if angle is None else f"angle {float(angle):.4g} degrees",
     }
     open_ = [name for name in parts if name not in known or known[name].state == "not measured"]
+    if not math.isclose(spacing.y_um, float(stated.parameters.get("y_voxel_um") or spacing.y_um)):
+        open_ = [name for name in open_ if name != _SIZE]  # the volume was made with what the tiles fit
     told = [what for name, what in parts.items() if name not in open_]
     if not open_:
         return Check(SCALE, "pass", f"the tiles measure all that lengths rest on: {', '.join(told)}")

@@ -134,6 +134,9 @@ def test_what_tiles_measure_is_not_as_stated() -> None:
         "angle 40 degrees (nothing measures it); the tiles measure: x step 1.28 um, y voxel size 1.8 um"
     )
     assert "angle (nothing measures it)" in scale([step, size], SPACING, Stated({}, None)).reason
+    fitted = scale([step, depth], SPACING, Stated({"y_voxel_um": 1.85}, None))
+    assert fitted.state == "pass", "the size that was used is the one that the tiles fit"
+    assert scale([step, depth], SPACING, Stated({"y_voxel_um": 1.8}, None)).state == "not measured"
     one = scale([], SPACING, stated)
     assert one.state == "not measured" and one.reason.count("nothing measures it") == 3
     unsure = Check("z distance", "not measured", "", -4.0, "%", 15.0)
