@@ -21,7 +21,7 @@ _TISSUE, _FLOOR = 2e-2, 5e-3
 # Natural logarithm by which spectra of one place differ for other reasons than focus and noise.
 _OTHER = 0.3
 # Times that a blur is tried and mended; one that needs no trial, and the greatest.
-_ROUNDS, _SLIGHT_PX2, _MOST_PX2 = 4, 1.0, 64.0
+_ROUNDS, _SLIGHT_PX2, _MOST_PX2 = 6, 1.0, 400.0
 # Fewer lines, or frequencies with power, tell nothing.
 _LEAST_LINES, _LEAST_BINS = 16, 3
 
