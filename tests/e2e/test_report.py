@@ -115,6 +115,24 @@ def test_frames_that_come_twice_fail(tmp_path: Path, kind: str) -> None:
     assert "cop" in found["reason"]
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_tile_out_of_focus_is_named_with_its_blur(tmp_path: Path, number: int) -> None:
+    truth = made(tmp_path, seed=54)
+    sabotage.out_of_focus(truth, number, 4.0)
+    succeed("pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
+    assert wrong(tmp_path / "out") == {"focus": "warn"}
+    found = checks(tmp_path / "out")["focus"]
+    assert found["reason"].startswith(f"{truth.tiles[number].name} is out of focus") and 2.5 < found["value"] < 4.5
+
+
+def test_rows_that_are_shifted_round_are_told(tmp_path: Path) -> None:
+    truth = made(tmp_path, seed=55, grid=(1, 2, 1))
+    sabotage.shifted_round(truth, 1, 7)
+    fail(22, "pipeline", truth.channel(), "--output", tmp_path / "out", *FAST)
+    found = checks(tmp_path / "out")["rows and columns"]
+    assert found["state"] == "fail" and f"{truth.tiles[1].name}: row 7 is the first one" in found["reason"]
+
+
 def test_saturation_warns(tmp_path: Path) -> None:
     truth = made(tmp_path, seed=45, grid=(1, 1, 1))
     sabotage.saturated(truth, 0, percent=3.0)

@@ -12,6 +12,7 @@ import scipy
 from gpustitch.model import ZYX, Box, PlacedVolume
 from gpustitch.model.arrays import Floats32, HostArray
 from gpustitch.oblique.align.points import Centres, Overlap, nearest_voxel
+from gpustitch.oblique.report.focus.measure import Blur, blur_between
 from gpustitch.oblique.report.placement import Remeasured
 
 # Half of a crop (z, y, x) at most, voxels; what an overlap has no room for is left out.
@@ -55,6 +56,7 @@ class Crop:
     All have shape (z, y, x) and hold counts. ``where_px`` is the middle (z, y, x) in the volume. ``by_stage`` is None
     where the stage puts the moving tile elsewhere. ``details`` has :func:`detail` of the fixed and the moving tile;
     ``pieces`` that of small pieces, at this place and others of the overlap. ``flicker`` is :func:`flicker` there.
+    ``blur`` is how much less sharp the moving tile is; None if too little is seen.
     """
 
     fixed: HostArray
@@ -64,6 +66,7 @@ class Crop:
     details: tuple[Detail, Detail] = (Detail(0.0, 0.0), Detail(0.0, 0.0))
     pieces: tuple[tuple[Detail, Detail], ...] = ()
     flicker: float = 0.0
+    blur: Blur | None = None
 
     def ratio(self, floor: float) -> float | None:
         """Brightness of the moving tile there, of the fixed one, above ``floor``; None where both are dark."""
@@ -114,7 +117,8 @@ def crop_of(link: Remeasured, placed: Mapping[str, PlacedVolume]) -> Crop | None
     where = nearest_voxel((oz + z, oy + y, ox + x + fixed.shear_px * z))
     same = by_stage if by_stage.any() else None
     here, moved = fixed.volume.read(box), moving.volume.read(there)
-    return Crop(here, moved, same, where, (detail(here), detail(moved)), tuple(pieces), flicker(seen, moved_planes))
+    details, blur = (detail(here), detail(moved)), blur_between(here, moved)
+    return Crop(here, moved, same, where, details, tuple(pieces), flicker(seen, moved_planes), blur)
 
 
 def flicker(fixed: Sequence[HostArray], moving: Sequence[HostArray]) -> float:

@@ -13,6 +13,7 @@ from gpustitch.model.arrays import HostArray, PxZYX
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.sampled import evenly
 from gpustitch.oblique.report.crops import Crop, Detail, crop_of
+from gpustitch.oblique.report.focus.measure import Blur
 from gpustitch.oblique.report.light import TileLight, lights
 from gpustitch.oblique.report.placement import Placing, Remeasured, compare
 from gpustitch.oblique.report.seams import Seam, seams_of
@@ -59,6 +60,7 @@ class Measured:
     details: dict[tuple[str, str], list[tuple[Detail, Detail]]] = field(default_factory=dict)
     pieces: dict[tuple[str, str], tuple[tuple[Detail, Detail], ...]] = field(default_factory=dict)
     flickers: dict[tuple[str, str], float] = field(default_factory=dict)
+    blurs: dict[tuple[str, str], Blur] = field(default_factory=dict)
     in_volume: list[Seen] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
@@ -147,6 +149,8 @@ def _compare_light(found: Measured, may_read: Callable[[], bool]) -> None:
         if fits:  # else a cell may lie in the piece of one tile alone
             found.pieces[link.pair] = crop_there.pieces
             found.flickers[link.pair] = crop_there.flicker
+            if crop_there.blur is not None:
+                found.blurs[link.pair] = crop_there.blur
         if ratio and math.isfinite(ratio) and fits:
             found.ratios[link.pair] = ratio
     found.crops = {link.pair: crops[link.pair] for link in found.shown}  # others are not looked at any more

@@ -15,6 +15,7 @@ from gpustitch.model import Frames
 from gpustitch.model.arrays import Floats, HostArray
 from gpustitch.oblique.destripe.sampled import evenly
 from gpustitch.oblique.destripe.saturation import full_scale
+from gpustitch.oblique.report.lines.order import Lines, Order
 from gpustitch.running.progress import SILENT, Progress, tracked
 
 # Frames looked at in each tile, and where they are many or large, at least.
@@ -51,6 +52,8 @@ class TileLight:
         Frames looked at that are copies of an earlier one, though they hold noise.
     dead_rows, dead_columns
         Lines of a single count in every frame, between lines that have noise.
+    order
+        Whether lines are in the camera's order.
     """
 
     n_frames: int
@@ -64,6 +67,7 @@ class TileLight:
     n_repeated: int = 0
     dead_rows: tuple[int, ...] = ()
     dead_columns: tuple[int, ...] = ()
+    order: Order = Order()
 
 
 def lights(tiles: Mapping[str, Frames], most_bytes: int, progress: Progress = SILENT) -> dict[str, TileLight | None]:
@@ -86,6 +90,7 @@ def _light(frames: Frames, count: int) -> TileLight | None:
     depths, samples, held, n_pixels, scale, varies = [], [], 0, 0, math.inf, False
     sums: list[int] = []
     still = [np.ones(n, bool) for n in frames.shape[1:]]
+    lines = Lines()
     for number in looked:
         frame = frames.read(number, number + 1)
         if number in frames.absent:  # it turned out to be unreadable
@@ -95,8 +100,9 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         full = float(full_scale(frame)[0])
         held, n_pixels = held + int(np.count_nonzero(frame >= full)), n_pixels + frame.size
         scale = min(scale, full)
-        for axis, lines in enumerate(still):
-            lines &= np.ptp(frame[0], axis=1 - axis) == 0
+        for axis, kept in enumerate(still):
+            kept &= np.ptp(frame[0], axis=1 - axis) == 0
+        lines.add(frame[0])
         varies = varies or bool(frame.min() < frame.max())
         if np.count_nonzero(samples[-1] != np.median(samples[-1])) > _NOISY * samples[-1].size:
             sums.append(zlib.crc32(np.ascontiguousarray(frame).data))
@@ -116,6 +122,7 @@ def _light(frames: Frames, count: int) -> TileLight | None:
         n_repeated=len(sums) - len(set(sums)),
         dead_rows=_between(still[0]),
         dead_columns=_between(still[1]),
+        order=lines.order,
     )
 
 

@@ -26,8 +26,10 @@ from gpustitch.oblique.report import judge, judge_distances, judge_light
 from gpustitch.oblique.report.check import SCHEMA, Check, State, summary, verdict
 from gpustitch.oblique.report.crops import shares_of
 from gpustitch.oblique.report.file import Output, RawTiles, flat_of, open_levels, open_raw, read_output
+from gpustitch.oblique.report.focus.judge import focus
 from gpustitch.oblique.report.gather import Measured, measure
 from gpustitch.oblique.report.light import blinded
+from gpustitch.oblique.report.lines.judge import lines
 from gpustitch.oblique.report.names import ALIGNMENT, BEFORE, PAGE, RECORD
 from gpustitch.oblique.report.page import Shown, page_text
 from gpustitch.running import options as shared
@@ -139,6 +141,9 @@ def run(plan: ReportPlan, progress: Progress = SILENT) -> ReportResult:
     with atomic_file(page, overwrite=True) as partial:
         partial.write_text(page_text(shown, checks, found), encoding="utf-8", errors="xmlcharrefreplace")
     result = ReportResult(page, checks)
+    for check in checks:
+        if check.name == judge_distances.SCALE and check.state == "not measured":
+            progress.note(check.reason)
     for line in result.lines():
         progress.warn(line)
     return result
@@ -230,6 +235,7 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     checks.append(judge.links(stated))
     if found is None:
         return tuple(checks)
+    checks.append(lines({name: light.order for name, light in found.lights.items() if light is not None}))
     spacing = found.spacing if isinstance(found.spacing, Spacing) else Spacing(1, 1, 1)
     checks.append(judge.placement(found.placing, spacing, len(output.places), raw.problems, stated))
     same = judge.alignment_file(stated, {place.name: place.origin_px for place in output.places})
@@ -238,11 +244,13 @@ def _judged(plan: ReportPlan, found: Measured | None, stated: judge.Stated, n_mi
     if len(output.places) > 1:
         checks += [judge.stage(found.placing, spacing, stated, found.stage_px), judge.voxel_size(stated, spacing)]
         checks += judge_distances.distances(found.placing, spacing, stated, found.stage_px)
+    checks.append(judge_distances.scale(checks, spacing, stated))
     full = blinded(found.lights)
     shares, pieces = shares_of(found.details, full), shares_of(found.pieces, full)
     checks += [judge_light.dead(found.lights, shares, pieces), judge_light.saturated(found.lights)]
     if len(output.places) > 1:
         checks += [judge_light.brightness(found.ratios, found.flickers), judge_light.seams(found.seams)]
+        checks.append(focus(found.blurs, found.placing.links, spacing))
     destriping = output.record.get("destriping")
     checks += [judge_light.stripes(found.sheets, destriping, output.method), *judge_light.harm(destriping)]
     checks.append(judge_light.flat(output.record.get("flat"), output.parameters))

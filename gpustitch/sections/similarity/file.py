@@ -26,6 +26,8 @@ MATRIX_SUFFIXES = (".npz", *TIFF_SUFFIXES)
 # A TIFF holds all of the matrix; beyond this many sections that is more than a gigabyte and mostly NaN.
 MOST_IN_TIFF = 16384
 _KEYS = ("half_strip", "matrix")
+# What other programs write matrices to, and nothing here reads.
+_TEXTS = (".csv", ".tsv", ".txt", ".dat", ".mat")
 SCHEMA = 2
 _MOST_SIMILAR = 1 + 1e-3  # rounding, and other programs' single precision
 
@@ -64,6 +66,8 @@ def is_similarity_file(path: str | Path) -> bool:
     ------
     InputMissingError, DamagedInputError
         If the file cannot be read.
+    ParameterError
+        If it is a text or another table: no planes, and similarities are not read from it.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -74,6 +78,11 @@ def is_similarity_file(path: str | Path) -> bool:
     if suffix == ".npy":
         with reading(path, "a NumPy array"):
             return bool(np.lib.format.open_memmap(path, mode="r").ndim == 2)
+    if suffix in _TEXTS:
+        raise ParameterError(
+            f"{path}: similarities are read from an .npz with 'matrix' or 'half_strip', a 2-D .npy or a TIFF of one "
+            "page; numpy.savez(FILE, matrix=...) writes such an .npz"
+        )
     if suffix in TIFF_SUFFIXES:
         with opened_tiff(path) as tiff:
             # ImageJ describes a stack beyond 4 GB as one page, followed by the others.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from gpustitch.demo.phantom import stage as phantom
 from gpustitch.demo.phantom.stage import PhantomOptions
@@ -123,3 +124,18 @@ def copied(truth: Truth, number: int) -> None:
     """A tile whose file was overwritten by that of the first one."""
     a, b = (truth.channel() / truth.tiles[n].path for n in (0, number))
     b.write_bytes(a.read_bytes())
+
+
+def out_of_focus(truth: Truth, number: int, px: float = 4.0) -> None:
+    """A tile that was recorded out of focus: blurred along rows and columns of the camera."""
+
+    def blurred(frames: Frames) -> Frames:
+        soft = ndimage.gaussian_filter(frames.astype(np.float32), (0, px, px))
+        return np.asarray(np.rint(soft), np.uint16)
+
+    edited(truth, truth.tiles[number], blurred)
+
+
+def shifted_round(truth: Truth, number: int, by: int) -> None:
+    """A tile whose frames were read from a wrong row on: the last rows come first."""
+    edited(truth, truth.tiles[number], lambda frames: np.roll(frames, by, axis=1))

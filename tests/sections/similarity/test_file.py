@@ -45,6 +45,15 @@ def test_a_tiff_holds_the_matrix(strip, tmp_path):
     assert is_similarity_file(path)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".TXT", ".tsv", ".mat"])
+def test_a_table_is_refused_with_what_is_read(strip, tmp_path, suffix):
+    path = tmp_path / f"s{suffix}"
+    assert not is_similarity_file(path)  # what is not there is told by what opens it
+    np.savetxt(path, full_matrix(strip), delimiter=",")
+    with pytest.raises(ParameterError, match=r"\.npz with 'matrix' or 'half_strip'"):
+        is_similarity_file(path)
+
+
 @pytest.mark.parametrize("suffix", ["npz", "npy", "tif"])
 @pytest.mark.parametrize("is_half_strip", [False, True])
 def test_matrices_and_half_strips_of_others(strip, tmp_path, suffix, is_half_strip):

@@ -1,0 +1,1 @@
+"""Focus of tiles: how sharply two of them show the same tissue."""
