@@ -83,7 +83,7 @@ class Covariance:
 
     def times(self, values: Floats) -> Floats:
         """Covariance of all positions times columns (n, m)."""
-        return self._of_all(values)[0::2]
+        return self.of_all(values)[0::2]
 
     def of_prior(self, prior: Floats, values: Floats) -> Floats:
         """Part (m, m) of the covariance of columns (n, m) of all positions that a part of the equations makes.
@@ -91,7 +91,7 @@ class Covariance:
         ``prior`` is the lower band of that part, of the shape of the whole one. It is what errors would be if nothing
         else were uncertain: ``C P C`` of the covariance C and the part P.
         """
-        moved = self._of_all(values)
+        moved = self.of_all(values)
         pulled = prior[0][:, None] * moved
         for k in 1 + np.flatnonzero(prior[1:].any(axis=1)):
             beside = prior[k, :-k, None]
@@ -115,8 +115,8 @@ class Covariance:
         variance += -2 * (mapped * frame).sum(axis=1) + np.einsum("ki,ij,kj->k", frame, frame.T @ mapped, frame)
         return np.sqrt(np.maximum(variance, 0))
 
-    def _of_all(self, values: Floats) -> Floats:
-        """Covariance (2 n, m) of positions and qualities with columns (n, m) of the positions."""
+    def of_all(self, values: Floats) -> Floats:
+        """Covariance (2 n, m) of positions and qualities, interleaved, with columns (n, m) of the positions."""
         right = np.zeros((self._size, values.shape[1]))
         right[0::2] = values
         return solution(self._factor, right)

@@ -22,8 +22,10 @@ FOLLOWED = 2
 _FIRST_PARTS, _ROUNDS = (1 / 300, 1 / 5000), 20
 
 
-def error_of_similarities(expected: Expected) -> float:
-    """Error of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by.
+def error_of_similarities(expected: Expected) -> tuple[float, float]:
+    """Error of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by; and that of noise.
+
+    The latter is what the noise of pixels alone makes: as large if the two cannot be told apart.
 
     Notes
     -----
@@ -39,13 +41,13 @@ def error_of_similarities(expected: Expected) -> float:
     seen = max(float((LAGS / lags) ** 1.5 * seen), 1e-7)
     found = texture_error(expected)
     if found is None:
-        return SHARED * seen
-    texture, share = found
-    return UNSEEN * seen if share < LEAST_SHARE else min(max(SHARED * seen, texture), MOST * seen)
+        return SHARED * seen, SHARED * seen
+    texture, pixels, share = found
+    return UNSEEN * seen if share < LEAST_SHARE else min(max(SHARED * seen, texture), MOST * seen), pixels
 
 
-def texture_error(expected: Expected) -> tuple[float, float] | None:
-    """Error ``1 / sqrt(independent patches of texture)``, and the largest part of a residual that it makes up.
+def texture_error(expected: Expected) -> tuple[float, float, float] | None:
+    """Errors ``1 / sqrt(independent samples)`` of texture and of noise, and the most of a residual the former makes up.
 
     None with fewer than five lags or twenty blocks of sections whose pairs were all measured.
 
@@ -73,7 +75,7 @@ def texture_error(expected: Expected) -> tuple[float, float] | None:
         weight = 1 / (design @ parts + 1e-14)
         parts = scipy.optimize.nnls(design * weight[:, None], variance[a, b] * weight)[0] + 1e-9
     share = design[:, 0] * parts[0] / (design @ parts)
-    return float(np.sqrt(parts[0])), float(share.max())
+    return float(np.sqrt(parts[0])), float(np.sqrt(parts[1])), float(share.max())
 
 
 def _in_eigenvectors(expected: Expected) -> tuple[Floats, Floats]:

@@ -21,9 +21,10 @@ def fit_lines(found: Estimate) -> list[str]:
             f"{EXPLAINED:g} of that there"
         )
     elif found.undecided and found.parts_ratio > 1:
+        done = "was taken out as one of texture" if found.assumed == "texture" else "may be one of texture, but stays"
         lines.append(
             f"parts of the sections differ, typically {found.parts_ratio:.1f} to 1, in how the spacing runs: a steady "
-            f"trend ({found.spacing_ratio:.1f} to 1) was taken out as one of texture; errors span it (`assume`)"
+            f"trend ({found.spacing_ratio:.1f} to 1) {done}; errors span it (`assume`)"
         )
     elif found.undecided and found.texture_ratio >= CHANGES and found.assumed == "texture":
         lines.append(

@@ -173,16 +173,43 @@ def in_blocks(pairs: Expected, spread: Floats, length: int) -> Normal:
     -------
     The equations for similarities of one independent pixel.
     """
+    normal = Normal(np.zeros((2 * (length + 1), 2 * len(spread))), np.zeros(2 * len(spread)))
+    for block in blocks_of(pairs, spread, length):
+        _add_blocks(normal, block)
+    return normal
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of sections (m, size, size), the first one of which begins at section ``start``; they count ``sign``.
+
+    Rows a of ``by_position`` and ``by_quality`` are the derivatives of the covariance's row a by position and log of
+    quality of a. ``known`` is 1 where a pair was measured, and 0 where not.
+    """
+
+    precision: Floats
+    residuals: Floats
+    by_position: Floats
+    by_quality: Floats
+    known: Floats
+    start: int
+    sign: float
+
+
+def blocks_of(pairs: Expected, spread: Floats, length: int) -> tuple[Blocks, Blocks]:
+    """All blocks of ``length + 1`` sections, and what two in a row share; parameters are those of :func:`in_blocks`."""
     n, size = len(spread), length + 1
     zero = np.zeros((1, n))
     similarity = np.concatenate([zero + 1, pairs.similarity[:length]])
     slope = np.concatenate([zero, pairs.slope[:length]])
-    residual = np.concatenate([zero, pairs.residual[:length] * np.minimum(pairs.counts[:length], 1)])
+    some = np.minimum(pairs.counts[:length], 1)
+    residual = np.concatenate([zero, pairs.residual[:length] * some])
     place = np.arange(size)
     distance = np.abs(place[:, None] - place)
     first = np.arange(n - length)[:, None, None]
     index = first + distance * n + np.minimum(place[:, None], place)
     covariance, residuals = similarity.ravel().take(index), residual.ravel().take(index)
+    known = np.concatenate([zero, some]).ravel().take(index)
     by_position = slope.ravel().take(index) * np.where(place[:, None] > place, 1.0, -1.0)
     by_quality = covariance * (distance > 0)
     spread = _of_covariances(covariance, spread)
@@ -190,11 +217,9 @@ def in_blocks(pairs: Expected, spread: Floats, length: int) -> Normal:
     precision = np.linalg.inv(covariance)
     edge = precision[:-1, 1:, 0]
     shared = precision[:-1, 1:, 1:] - edge[:, :, None] * (edge / precision[:-1, :1, 0])[:, None, :]
-    normal = Normal(np.zeros((2 * size, 2 * n)), np.zeros(2 * n))
-    _add_blocks(normal, precision, residuals, by_position, by_quality, 0, 1.0)
     inner = (slice(0, -1), slice(1, None), slice(1, None))
-    _add_blocks(normal, shared, residuals[inner], by_position[inner], by_quality[inner], 1, -1.0)
-    return normal
+    whole = Blocks(precision, residuals, by_position, by_quality, known, 0, 1.0)
+    return whole, Blocks(shared, residuals[inner], by_position[inner], by_quality[inner], known[inner], 1, -1.0)
 
 
 def _of_covariances(similarity: Floats, spread: Floats) -> Floats:
@@ -224,24 +249,16 @@ def _of_covariances(similarity: Floats, spread: Floats) -> Floats:
     return spread
 
 
-def _add_blocks(
-    normal: Normal,
-    precision: Floats,
-    residuals: Floats,
-    by_position: Floats,
-    by_quality: Floats,
-    start: int,
-    sign: float,
-) -> None:
-    """Add the information of blocks (m, size, size), the first one of which begins at section ``start``.
+def _add_blocks(normal: Normal, block: Blocks) -> None:
+    """Add the information of blocks.
 
-    Row a of ``by_position`` is the derivative of the covariance's row a by the position of a. Let W be the precision,
-    S the residuals, and X and Y such derivatives. The information is ``(X W)_ab (Y W)_ba + (X W Y')_ab W_ab``, and the
-    score is ``(X W S W)_aa``.
+    Let W be the precision, S the residuals, and X and Y derivatives. The information is
+    ``(X W)_ab (Y W)_ba + (X W Y')_ab W_ab``, and the score is ``(X W S W)_aa``.
     """
+    precision, start, sign = block.precision, block.start, block.sign
     count, size = precision.shape[:2]
-    smoothed = precision @ residuals @ precision
-    derivatives = (by_position, by_quality)
+    smoothed = precision @ block.residuals @ precision
+    derivatives = (block.by_position, block.by_quality)
     products = [x @ precision for x in derivatives]
     for i, j in ((0, 0), (1, 0), (1, 1)):
         information = products[i] * products[j].swapaxes(1, 2)

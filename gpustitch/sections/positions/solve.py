@@ -32,9 +32,10 @@ trend may be one of the texture instead (:mod:`~gpustitch.sections.texture.trend
 
 How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
+Waves err as samples of planes say: structures go on beyond blocks (:mod:`~gpustitch.sections.positions.sampling`).
 Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Where a trend
-is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes is at the
-end of the 90 % interval. Where similarities scatter much, another solution counts as one standard error, too. The error
+is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes is
+within 2.5 of them. Where similarities scatter much, another solution counts as one standard error, too. The error
 is NaN for a section without votes, and for a series whose pairs do not outnumber its unknowns.
 """
 
@@ -55,6 +56,7 @@ from gpustitch.sections.positions.error import error_of_similarities
 from gpustitch.sections.positions.normal import FLOOR, Expected, pairwise
 from gpustitch.sections.positions.order import accepted_order, all_agree, in_given_order, relocated
 from gpustitch.sections.positions.quality import trust_in_sections
+from gpustitch.sections.positions.sampling import Sampling
 from gpustitch.sections.positions.state import Damping, Problem, State, add_priors, advance, between_borders
 from gpustitch.sections.positions.waves import held_waves
 from gpustitch.sections.texture.curve import Curve, linear
@@ -249,7 +251,8 @@ def _finished(
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, state.block, problem.alone)
-    state = replace(state, trust=trust, pixels=1 / error_of_similarities(expected) ** 2)
+    error, noise = error_of_similarities(expected)
+    state = replace(state, trust=trust, pixels=1 / error**2)
     normal = problem.scoring(state, True)
     measured = normal.band.copy()
     add_priors(normal, state, expected.noise, problem)
@@ -262,11 +265,21 @@ def _finished(
         lambda i, j: all_agree(problem.measured, i, j),
     )
     seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
-    held = held_waves(seen.positions, order, covariance.times, lambda waves: covariance.of_prior(prior, waves))
+    sampling = Sampling(
+        expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error, noise
+    )
+    held = held_waves(
+        seen.positions,
+        order,
+        covariance.times,
+        lambda waves: covariance.of_prior(prior, waves),
+        lambda waves: sampling.variance(covariance.of_all(waves) * state.pixels),
+    )
     verdict = verdict_on_trend(seen.positions, order, bool(held.doubtful.any()), options)
     if verdict.are_waves:
         held = replace(held, positions=seen.positions, less=np.zeros_like(held.less))
-    sigma = np.sqrt(np.maximum(sigma**2 + held.more - held.less, 0.01 * sigma**2))
+    more = held.more + (held.shorter - 1) * np.maximum(sigma**2 - held.stated, 0)
+    sigma = np.sqrt(np.maximum(sigma**2 + more - held.less, 0.01 * sigma**2))
     positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
     trend = taken_trend(positions, order, verdict)
     lags, scale = np.arange(len(problem.measured) + 1.0), seen.scale * trend.scale
@@ -283,7 +296,8 @@ def _finished(
         order = np.arange(len(positions))
         sigma = np.hypot(sigma, linear(positions, problem.start) - problem.start)
         positions = problem.start
-    may_be_texture = not (verdict.undecided or is_texture or share > EXPLAINED) and options.assume == "auto"
+    is_told = verdict.undecided or seen.undecided or is_texture or share > EXPLAINED
+    may_be_texture = not is_told and options.assume == "auto"
     placed = _regularised(positions, options, problem.given)
     if not np.isfinite(placed).all():
         raise AlignmentError("section positions are not finite: the sections collapsed")
@@ -304,7 +318,7 @@ def _finished(
         relative_misfit=expected.misfit,
         is_explained=share <= EXPLAINED,
         assumed="texture" if is_texture else "thickness",
-        undecided=verdict.undecided or seen.is_texture,
+        undecided=verdict.undecided or seen.undecided,
         solutions_apart=_rms(other) if other is not None and is_one_of_several else 0.0,
         spacing_ratio=spacing_ratio(state.positions, order),
         if_texture=steady_apart(placed, order) if may_be_texture else 0.0,

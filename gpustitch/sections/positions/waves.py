@@ -13,10 +13,11 @@ from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # Wavelengths in sections: of the shortest wave that is held back, and of the shortest that may be no spacing at all.
 SHORTEST, SLOW = 10, 50
-# Longer waves err by this factor more than the equations say: structures that go on over many sections are few, and
-# residuals of near pairs show the many short ones. Measured in textures of one to three lengths: 1.0 to 1.9. What is
-# known of spacings beforehand errs by no more: beside a long run of damage that makes most of an error.
-LONG, LONG_ERROR = 20, 1.5
+# Waves whose error in samples is computed; those between go with them. So many of the waves that are not held.
+SAMPLES, SHORT_SAMPLES = 8, 4
+# Least error in samples, as a part of what the equations say: expected similarities need not be those of any texture.
+# Waves of more than LONG sections err no less than these: a little less noise in the curve makes much information.
+LEAST_PART, LONG = 0.25, 20
 # Waves at most, the longest ones: memory and time go with their number.
 MOST = 300
 # Degrees of freedom of the distribution of spacings: a few are far from the others, as at a gap.
@@ -39,6 +40,10 @@ class Held:
         In sections.
     more
         By how much the variance of each position is larger than the covariance says, as long waves err more.
+    stated
+        Variance of the waves that may be held, as the covariance says, in sections squared.
+    shorter
+        Variance of the shorter waves, as a part of what the covariance says.
     less
         By how much it is smaller again for holding them; both in sections squared.
     usual
@@ -49,6 +54,8 @@ class Held:
 
     positions: Floats
     more: Floats
+    stated: Floats
+    shorter: float
     less: Floats
     usual: Floats
     doubtful: Floats
@@ -59,6 +66,7 @@ def held_waves(
     order: Integers,
     times: Callable[[Floats], Floats],
     of_prior: Callable[[Floats], Floats] | None = None,
+    in_samples: Callable[[Floats], Floats] | None = None,
 ) -> Held:
     """Weigh the long waves of the positions by their error against what independent spacings make.
 
@@ -71,6 +79,9 @@ def held_waves(
     of_prior
         Covariance (m, m) of columns (n, m) that is made by what is known of spacings without similarities; none by
         default.
+    in_samples
+        Variance (m,) of columns (n, m) that the similarities' error makes in samples of planes
+        (:mod:`gpustitch.sections.positions.sampling`); by default what the covariance says.
 
     Notes
     -----
@@ -84,7 +95,8 @@ def held_waves(
     n = len(positions)
     count = min(2 * n // SHORTEST, n - 2, MOST)
     if count < 1:
-        return Held(positions, *np.zeros((4, n)))
+        none = np.zeros(n)
+        return Held(positions, none, none, 1.0, none, none, none)
     phase = np.pi * (np.arange(n) + 0.5) / n
     cosines = np.cos(np.arange(2, count + 2)[:, None] * phase)
     waves = np.linalg.qr(np.concatenate([np.ones((1, n)), positions[order][None], cosines]).T)[0][:, 2:]
@@ -95,8 +107,15 @@ def held_waves(
     placed = np.empty_like(waves)
     placed[order] = waves
     stated = placed.T @ times(placed)
-    larger = np.where(2 * n >= LONG * np.arange(2, count + 2), LONG_ERROR, 1.0)
     known = np.zeros_like(stated) if of_prior is None else of_prior(placed)
+    larger, shorter = np.ones(count), 1.0
+    if in_samples is not None:
+        some = np.unique(np.geomspace(1, count, SAMPLES).round().astype(np.int64)) - 1
+        data = np.diagonal(stated - known)[some]
+        parts = np.sqrt(np.maximum(in_samples(placed[:, some]) / np.maximum(data, _LEAST_VARIANCE), LEAST_PART**2))
+        larger = np.exp(np.interp(np.log(np.arange(count) + 2), np.log(some + 2), np.log(parts)))
+        larger[: 2 * n // LONG - 1] = np.maximum(larger[: 2 * n // LONG - 1], 1)
+        shorter = _of_shorter(count + 2, order, times, in_samples)
     error = (stated - known) * larger[:, None] * larger + known
     gain = np.linalg.solve(expected + stated, expected).T
     rest = np.eye(count) - gain
@@ -110,10 +129,27 @@ def held_waves(
     return Held(
         positions + placed @ (gain @ height - height),
         ((placed @ (error - stated)) * placed).sum(axis=1),
+        ((placed @ stated) * placed).sum(axis=1),
+        shorter,
         ((placed @ (error - left)) * placed).sum(axis=1),
         np.sqrt(((placed @ expected) * placed).sum(axis=1)),
         doubtful,
     )
+
+
+def _of_shorter(
+    first: int, order: Integers, times: Callable[[Floats], Floats], in_samples: Callable[[Floats], Floats]
+) -> float:
+    """Variance of the waves from the first one that is not held on, as a part of what the covariance says."""
+    n = len(order)
+    if first >= n:
+        return 1.0
+    some = np.unique(np.geomspace(first, n - 1, SHORT_SAMPLES).round().astype(np.int64))
+    waves = np.empty((n, len(some)))
+    waves[order] = np.cos(some * np.pi * (np.arange(n) + 0.5)[:, None] / n) * np.sqrt(2 / n)
+    stated = (waves * times(waves)).sum(axis=0)
+    # There are the more waves the shorter they are.
+    return float(np.clip(in_samples(waves) @ some / (stated @ some), LEAST_PART**2, None))
 
 
 def _of_spacings(spacing: Floats) -> tuple[float, Floats]:

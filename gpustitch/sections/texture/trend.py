@@ -46,14 +46,20 @@ LEAST_LENGTH_PX = 1e-3
 # Greatest length over the least one from which on the texture changes. Measured in planes of 128 x 128 pixels: up to
 # 1.17 where it stays, 1.3 and more where blur grows to a pixel.
 CHANGES = 1.25
-# Product of probabilities below which differences of parts of the planes are no chance. Measured: 6e-4 and more where
-# textures stay, mostly 2e-8 and less where borders of tissues move.
-CHANCE_OF_PARTS = 1e-6
+# By how much similarity along the series follows that change, as a power, and the error of this. Measured where blur
+# grows within the planes alone: .35 to .64; it is 1 where structures grow alike in all directions.
+SHARE, SHARE_ERROR = 0.5, 0.3
+# Product of probabilities below which differences of parts of the planes are no chance, and below which they surely are
+# none. Measured in 96 series: 6e-8 and more where textures stay, 2e-7 and less where borders of tissues move, 2e-13 and
+# less where half the planes change. Between both bounds positions stay, and uncertainties span texture.
+CHANCE_OF_PARTS, SURELY_PARTS = 1e-6, 1e-8
 # A steady trend is one of texture if differences of parts are at least this part of it, measured: .6 and more. Where no
 # trend is seen, one of this part of the differences may be hidden.
 OF_TREND = 0.5
 # The positions with what is taken out lie at the end of the 90 % interval.
 _SIGMAS = 1.645
+# Positions without what lengths within planes tell lie at the end of the 99 % interval at least.
+_FAR_SIGMAS = 2.5
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ class Seen:
         Greatest length of structures over the least one; NaN if they are not known.
     is_texture
         Whether something was taken out.
+    undecided
+        Whether something was, or may have to be.
     parts_ratio
         Ratio of the apparent spacings of parts of the planes along the series, typically: 1 if no more than chance
         makes, NaN if that is not known.
@@ -124,6 +132,7 @@ class Seen:
     doubt: Floats
     ratio: float
     is_texture: bool = False
+    undecided: bool = False
     parts_ratio: float = float("nan")
 
 
@@ -192,9 +201,17 @@ def less_texture(positions: Floats, order: Integers, in_plane_px: Floats | None)
     between = (length[1:] + length[:-1]) / 2
     between -= between.mean()
     slow = np.log(slow_part(np.diff(positions[order])))
-    # Finer structures look like wider spacing, and never by more than they are finer.
-    share = float(np.clip(-(slow @ between) / (between @ between), 0, 1))
-    return as_found if share == 0 else _less(as_found, order, -share * between)
+    # Finer structures look like wider spacing. How much is fitted, less by the trend that chance makes of the spacings.
+    known = between @ between
+    chance = float(np.var(np.log(np.maximum(np.diff(positions[order]), _LEAST_SLOW)))) / known
+    weight = SHARE_ERROR**2 / (SHARE_ERROR**2 + chance)
+    share = float(np.clip(SHARE + weight * (-(slow @ between) / known - SHARE), 0, 1))
+    if share == 0:
+        return as_found
+    taken = _less(as_found, order, -share * between)
+    off = _less(replace(taken, doubt=as_found.doubt), order, SHARE_ERROR * np.sqrt(1 - weight) * between)
+    # Chance or not, it may be a change of thickness: as found is at the end of the 99 % interval at least.
+    return replace(taken, doubt=np.maximum(taken.doubt * _SIGMAS / _FAR_SIGMAS, off.doubt * _SIGMAS))
 
 
 def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Seen:
@@ -220,7 +237,8 @@ def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Se
     share = min(1.0, height / (OF_TREND * max(float(trend.std()), _LEAST_MEAN)))
     hidden = _less(seen, order, OF_TREND * height * np.sqrt(2) * np.cos(np.pi * _places(len(trend))))
     taken = _less(seen, order, share * trend)
-    return replace(taken, doubt=np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2))))
+    doubt = np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2)))
+    return replace(seen if parts.chance > SURELY_PARTS else taken, doubt=doubt, undecided=True)
 
 
 def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
@@ -234,7 +252,7 @@ def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
     scale[order] = np.exp(np.concatenate([texture[:1], (texture[1:] + texture[:-1]) / 2, texture[-1:]]))
     apart = np.abs(linear(positions, without) - without) / _SIGMAS
     doubt = np.hypot(seen.doubt, np.maximum(apart, np.sqrt(np.mean(apart**2))))
-    return replace(seen, positions=without, scale=seen.scale * scale, doubt=doubt, is_texture=True)
+    return replace(seen, positions=without, scale=seen.scale * scale, doubt=doubt, is_texture=True, undecided=True)
 
 
 def spacing_ratio(positions: Floats, order: Integers) -> float:

@@ -10,7 +10,7 @@ import pytest
 from gpustitch.demo.series.simulate import SimulationOptions, simulate_series
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
-from gpustitch.sections.positions.waves import LONG, LONG_ERROR, held_waves
+from gpustitch.sections.positions.waves import LEAST_PART, LONG, held_waves
 from gpustitch.sections.similarity.banded import banded_correlation
 from tests.sections.positions.zspacing_golden import rms_error
 
@@ -104,17 +104,28 @@ def test_waves_without_evidence_are_held_back_and_others_stay():
     assert not vague.doubtful.any()
 
 
-def test_long_waves_are_stated_to_err_more_than_the_covariance_says():
+def test_waves_are_stated_to_err_as_samples_of_planes_do():
     rng = np.random.default_rng(6)
     truth = np.concatenate([[0], np.cumsum(rng.uniform(0.5, 1.5, 199))])
     order = np.arange(200)
-    held = held_waves(truth, order, lambda columns: 1e-4 * columns)
+
+    def held(part, of_prior=None):
+        return held_waves(truth, order, lambda columns: 1e-4 * columns, of_prior, part)
+
+    large = held(lambda columns: 9e-4 * (columns**2).sum(axis=0))
     # Held or not, the error of waves that are certain is stated in full.
-    assert (held.more > 0).all()
-    np.testing.assert_allclose(held.less, 0, atol=0.05 * held.more.max())
-    count = 2 * 200 // LONG - 1  # half waves from the second one on
-    assert held.more.sum() == pytest.approx(1e-4 * (LONG_ERROR**2 - 1) * count)
-    known = held_waves(truth, order, lambda columns: 1e-4 * columns, lambda columns: 1e-4 * columns.T @ columns)
+    assert (large.more > 0).all()
+    np.testing.assert_allclose(large.less, 0, atol=0.05 * large.more.max())
+    count = 2 * 200 // 10
+    assert large.stated.sum() == pytest.approx(1e-4 * count)
+    assert large.more.sum() == pytest.approx(8e-4 * count) and large.shorter == pytest.approx(9)
+    none = held(lambda columns: 0 * columns[0])
+    assert none.shorter == pytest.approx(LEAST_PART**2)
+    short = count - (2 * 200 // LONG - 1)  # those of more than 20 sections err no less
+    assert none.more.sum() == pytest.approx((LEAST_PART**2 - 1) * 1e-4 * short, rel=1e-2)
     # What is known without similarities errs by no more than it says.
+    known = held(lambda columns: 9e-4 * (columns**2).sum(axis=0), lambda columns: 1e-4 * columns.T @ columns)
     np.testing.assert_allclose(known.more, 0, atol=1e-12)
+    plain = held(None)
+    assert not plain.more.any() and plain.shorter == 1
     assert not held_waves(truth[:5], order[:5], lambda columns: 1e-4 * columns).more.any()
