@@ -17,8 +17,8 @@ import scipy
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median, median_and_scatter
 
-# Sections on either side that a section's quality and a pair's order are judged by.
-_NEAR = 8
+# Sections on either side that quality and order are judged by.
+NEAR = 8
 # Pairs that a point of the curve needs, and its width in sections.
 _LEAST_PAIRS = 8
 _BIN = 0.5
@@ -128,7 +128,7 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
     distance[distance > _REACH * np.median(distance[: -band.max_lag, -1])] = np.nan
-    near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= _NEAR
+    near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= NEAR
     own = np.zeros(len(positions))
     for _ in range(_ROUNDS):
         curve = _curve(distance, band.loss - own[:, None] - own[other])
@@ -178,7 +178,7 @@ def displacements(
     n, max_lag = len(loss), loss.shape[1] // 2
     distance = curve.distance_of(loss)
     variance = 1 / np.maximum(curve.weight(distance), 1e-300)
-    before = np.arange(1, min(_NEAR, max_lag - 1) + 1)
+    before = np.arange(1, min(NEAR, max_lag - 1) + 1)
     if not len(before):
         return np.full(n - 1, np.nan), np.full(n - 1, np.nan)
     one = max_lag + np.concatenate([-before, before + 1])
