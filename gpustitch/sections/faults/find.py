@@ -177,7 +177,7 @@ class _Series:
         band = loss_band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         loss = corrected(band, own)
-        step, error = displacements(loss, curve, self.positions, self.weights)
+        step, error = displacements(loss, own, curve, self.positions, self.weights)
         unseen = ~np.isfinite(step)
         step = np.where(unseen, np.diff(self.positions), step)
         beside = band.max_lag + 1

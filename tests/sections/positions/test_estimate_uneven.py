@@ -168,7 +168,7 @@ def test_fit_curve_falls_also_where_it_is_level(seed):
 
 
 def test_sections_beside_gaps_wider_than_the_range_stay_apart():
-    """While a gap opens all sections move. Taken for a series that does not settle, it was solved for in smaller blocks."""
+    """While a gap opens all sections move, which is not that they do not settle."""
     spacing = np.random.default_rng(4).uniform(0.4, 1.6, 120)
     spacing[[40, 80]] = 15
     truth, strip = textured(spacing, 4)
