@@ -133,8 +133,8 @@ def thresholds() -> Iterator[tuple[ModuleType, str]]:
 def without_effect(seeds: range) -> list[str]:
     """Thresholds that may be a third and three times what they are, and no row finds or names anything else.
 
-    One seed takes a minute of CPU time. With it 27 of 40 have no effect: these sorts of series do not show what they
-    are for. Faults that come together, and similarities that are scarce, have no row yet.
+    One seed takes a minute of CPU time. With it most have no effect: these sorts of series do not show what they
+    are for. Similarities that are scarce have no row yet.
     """
     every = [series(sort, seed) for sort in SORTS_OF_SERIES for seed in seeds]
     usual = [made.named for made in every]

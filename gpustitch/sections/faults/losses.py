@@ -173,7 +173,7 @@ def displacements(
     A section below both sees the displacement as the difference of its distances to them, one above with the opposite
     sign; one between them has no vote. The mean of the sides' medians is taken: an error of a section's quality
     cancels in it. Seen from one side only, as beside a wide gap, being farther away and being of lower quality are the
-    same. So half the step that the two own losses would make is an error there.
+    same. So the step that the two own losses would make is an error there.
     """
     n, max_lag = len(loss), loss.shape[1] // 2
     distance = curve.distance_of(loss)
@@ -201,7 +201,7 @@ def displacements(
     usual = median(np.abs(np.diff(positions)))
     by_quality = curve.distance_of(curve.at(np.full(n - 1, usual)) + np.abs(np.diff(own))) - usual
     by_quality[[0, -1]] = 0  # own losses of the first and the last section are none
-    spread = np.where(n_sides == 1, np.hypot(spread, by_quality / 2), spread)
+    spread = np.where(n_sides == 1, np.hypot(spread, by_quality), spread)
     return np.where(n_sides > 0, middle, np.nan), spread
 
 

@@ -245,7 +245,7 @@ def test_steps_beside_a_hole_err_by_the_quality_that_may_be_one() -> None:
     beside = curve.at(np.array([1.0, 2.0]))
     own[[15, 29]] += beside[1] - beside[0]  # what one section farther away costs
     step, error = displacements(corrected(band, own), own, curve, place, np.ones(60))
-    assert step[28] == pytest.approx(0, abs=0.1) and error[28] > 0.4
+    assert step[28] == pytest.approx(0, abs=0.1) and error[28] > 0.8
     assert step[14] == pytest.approx(1, abs=0.1) and error[14] < 0.3
 
 
