@@ -7,11 +7,11 @@ import scipy
 
 from gpustitch.model.arrays import Bools, Floats
 from gpustitch.ops.robust import MAD_TO_SIGMA
-from gpustitch.sections.faults.losses import QUALITY_WINDOW, local_median
+from gpustitch.sections.faults.losses import NEAR, QUALITY_WINDOW, local_median
 from gpustitch.sections.faults.qualities import Qualities, log_qualities
 
-# Lags that are looked at, and how fast pairs beyond them count less: sections beside a gap are not damaged.
-_LAGS, _FADE = 8, 4
+# How fast pairs beyond the lags looked at count less: sections beside a gap are not damaged.
+_FADE = 4
 # A section must stand out by this many standard deviations of quality, which has a long tail, and has lost at least
 # this part of its similarity.
 _SIGMAS, _LEAST_LOSS = 6.0, 0.05
@@ -46,7 +46,7 @@ def damaged_sections(half_strip: Floats, weights: Floats) -> list[tuple[int, flo
     similarity = half_strip[:, 1:].T
     later = np.minimum(np.arange(n) + np.arange(1, len(similarity) + 1)[:, None], n - 1)
     known = np.isfinite(similarity)
-    found = log_qualities(np.where(known, similarity, 0), known * weights[later] * weights, _LAGS, _FADE)
+    found = log_qualities(np.where(known, similarity, 0), known * weights[later] * weights, NEAR, _FADE)
     unsteady = np.maximum(
         _SLOW * _slow_change(found.log), _NOISE * MAD_TO_SIGMA * local_median(found.unexplained, QUALITY_WINDOW)
     )

@@ -15,6 +15,7 @@ from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.ops.robust import median_and_scatter
 from gpustitch.sections.faults.damage import damaged_sections
 from gpustitch.sections.faults.losses import (
+    NEAR,
     QUALITY_WINDOW,
     corrected,
     displacements,
@@ -53,9 +54,8 @@ _COUNTED = 0.7
 _LEAST_GAP = 1.5
 # Coefficients of the same pixels differ from 1 by rounding only (float32 input).
 _SAME_PIXELS = 2e-6
-# Sections whose median is the local spacing, and sections within which an order can be judged.
+# Sections whose median is the local spacing.
 _SPACING_WINDOW = 31
-_ORDER_REACH = 8
 # Part of the misfit of the positions given below which others are taken instead.
 _CLEARLY_BETTER = 0.9
 # Times that positions are found anew from what the sections say of each other.
@@ -177,7 +177,7 @@ class _Series:
         band = loss_band_of(self.strip)
         curve, own = fit_curve_and_quality(band, self.positions, self.weights)
         loss = corrected(band, own)
-        step, error = displacements(loss, curve, self.positions, self.weights)
+        step, error = displacements(loss, own, curve, self.positions, self.weights)
         unseen = ~np.isfinite(step)
         step = np.where(unseen, np.diff(self.positions), step)
         beside = band.max_lag + 1
@@ -248,9 +248,9 @@ class _Series:
         max_lag = loss.shape[1] // 2
         for i in damaged:
             offset = kept - i
-            near = np.abs(offset) <= min(_ORDER_REACH, max_lag)
+            near = np.abs(offset) <= min(NEAR, max_lag)
             seen = loss[i, max_lag + offset[near]] - own[near]
-            positions[i] = position_among(seen, place[near], curve, positions[i], _ORDER_REACH)
+            positions[i] = position_among(seen, place[near], curve, positions[i], NEAR)
         return replace(self, positions=positions)
 
 
@@ -311,7 +311,7 @@ def _disordered(step: Floats, error: Floats, spacing: Floats) -> list[tuple[int,
     noise = np.concatenate([[0.0], np.cumsum(np.maximum(error, usual) ** 2)])
     found: list[tuple[int, int, float]] = []
     for i in range(n - 1):
-        for j in range(min(n - 1, i + _ORDER_REACH), i, -1):
+        for j in range(min(n - 1, i + NEAR), i, -1):
             least = max(_SAME_PLACE * spacing[i], _ORDER_SIGMAS * np.sqrt(noise[j] - noise[i]))
             if place[i] - place[j] <= least:
                 continue

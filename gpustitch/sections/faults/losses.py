@@ -17,8 +17,8 @@ import scipy
 from gpustitch.model.arrays import Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA, MEDIAN_ERROR, median, median_and_scatter
 
-# Sections on either side that a section's quality and a pair's order are judged by.
-_NEAR = 8
+# Sections on either side that quality and order are judged by.
+NEAR = 8
 # Pairs that a point of the curve needs, and its width in sections.
 _LEAST_PAIRS = 8
 _BIN = 0.5
@@ -128,7 +128,7 @@ def fit_curve_and_quality(band: LossBand, positions: Floats, weights: Floats) ->
     other = band.neighbours()
     distance = np.abs(positions[other] - positions[:, None])
     distance[distance > _REACH * np.median(distance[: -band.max_lag, -1])] = np.nan
-    near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= _NEAR
+    near = np.abs(np.arange(-band.max_lag, band.max_lag + 1)) <= NEAR
     own = np.zeros(len(positions))
     for _ in range(_ROUNDS):
         curve = _curve(distance, band.loss - own[:, None] - own[other])
@@ -145,13 +145,17 @@ def corrected(band: LossBand, own: Floats) -> Floats:
     return band.loss - own[:, None] - own[band.neighbours()]
 
 
-def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def displacements(
+    loss: Floats, own: Floats, curve: LossCurve, positions: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
     """How far after each section the next one lies, by the votes of the sections on either side.
 
     Parameters
     ----------
     loss
         Corrected losses (n, 2 * max_lag + 1), as of :func:`corrected`.
+    own
+        Own losses (n,) that they were corrected for.
     curve
         The curve of loss by distance.
     positions
@@ -168,12 +172,13 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
     -----
     A section below both sees the displacement as the difference of its distances to them, one above with the opposite
     sign; one between them has no vote. The mean of the sides' medians is taken: an error of a section's quality
-    cancels in it.
+    cancels in it. Seen from one side only, as beside a wide gap, being farther away and being of lower quality are the
+    same. So the step that the two own losses would make is an error there.
     """
     n, max_lag = len(loss), loss.shape[1] // 2
     distance = curve.distance_of(loss)
     variance = 1 / np.maximum(curve.weight(distance), 1e-300)
-    before = np.arange(1, min(_NEAR, max_lag - 1) + 1)
+    before = np.arange(1, min(NEAR, max_lag - 1) + 1)
     if not len(before):
         return np.full(n - 1, np.nan), np.full(n - 1, np.nan)
     one = max_lag + np.concatenate([-before, before + 1])
@@ -193,6 +198,10 @@ def displacements(loss: Floats, curve: LossCurve, positions: Floats, weights: Fl
     with np.errstate(invalid="ignore", divide="ignore"):
         middle = np.nansum(found, axis=0) / n_sides
         spread = np.sqrt(np.nansum(error**2, axis=0)) / n_sides
+    usual = median(np.abs(np.diff(positions)))
+    by_quality = curve.distance_of(curve.at(np.full(n - 1, usual)) + np.abs(np.diff(own))) - usual
+    by_quality[[0, -1]] = 0  # own losses of the first and the last section are none
+    spread = np.where(n_sides == 1, np.hypot(spread, by_quality), spread)
     return np.where(n_sides > 0, middle, np.nan), spread
 
 

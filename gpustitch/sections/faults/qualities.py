@@ -25,7 +25,7 @@ _ROUNDS = 20
 _SQUARE_BELOW = 0.02
 # How much absolute values count against those of the residuals of pairs: of a log quality, and of a spacing beyond the
 # usual one, as the loss that it means.
-_QUALITY_PRIOR, _SPACING_PRIOR = 0.3, 0.3
+_PRIOR = 0.3
 # How much pairs count that are just farther apart than lags tell of.
 _BEYOND = 0.2
 # Where the curve has no slope, spacing still costs so much, in log similarity per section.
@@ -197,8 +197,8 @@ class _Lag:
 
 def _add_priors(band: Floats, found: Floats, cost: float) -> None:
     """Most sections are of the usual quality, and most spacings are 1; nothing tells where the series begins."""
-    band[0, 1::2] += _QUALITY_PRIOR / np.maximum(np.abs(found[1::2]), _SQUARE_BELOW)
-    pull = _SPACING_PRIOR * cost * cost / np.maximum(cost * np.abs(np.diff(found[0::2])), _SQUARE_BELOW)
+    band[0, 1::2] += _PRIOR / np.maximum(np.abs(found[1::2]), _SQUARE_BELOW)
+    pull = _PRIOR * cost * cost / np.maximum(cost * np.abs(np.diff(found[0::2])), _SQUARE_BELOW)
     band[0, 0:-2:2] += pull
     band[0, 2::2] += pull
     band[2, 0:-2:2] -= pull

@@ -30,6 +30,8 @@ WATCHED, SETTLING = 15, 0.7
 # A value that turns back again and again moves less far, but at least this part of its way.
 LEAST_STEP = 1 / 2**14
 LARGEST_STEP = 1.0
+# A spacing is a hole from this part of the range on, and not below so many sections.
+HOLE, LEAST_HOLE = 0.5, 4.0
 # Log of the quality of a section that resembles none.
 EMPTY = -3.0
 # Variance of each section beyond that of the process, at the start.
@@ -197,13 +199,23 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
         moved = state.positions + state.damping[0].damped(moved - state.positions)
         quality = state.log_quality + state.damping[1].damped(quality - state.log_quality)
     state.move = float(np.abs(moved - state.positions).max())
-    state.usual_move = median(np.abs(moved - state.positions))
+    state.usual_move = _usual_move(state.positions, moved, len(problem.measured))
     state.moves.append(state.move)
     here = np.concatenate([state.positions, state.log_quality])
     there = np.concatenate([moved, quality])
     if accelerated and state.damping is None:
         there = _accelerated(state.history, here, there)
     state.positions, state.log_quality = there[: len(moved)], there[len(moved) :]
+
+
+def _usual_move(before: Floats, after: Floats, max_lag: int) -> float:
+    """Median move of sections, less what holes and sections near them moved them by: all others move with these."""
+    spacing = np.diff(before)
+    near = np.convolve(spacing > max(HOLE * max_lag, LEAST_HOLE), np.ones(2 * (max_lag // 2) + 1))
+    near = near[max_lag // 2 :][: len(spacing)] > 0.5
+    change = np.where(near, 0, np.diff(after) - spacing)
+    moves = np.concatenate([[0.0], np.cumsum(change)])
+    return median(np.abs(moves - np.linspace(0, moves[-1], len(moves))))
 
 
 def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floats) -> Floats:

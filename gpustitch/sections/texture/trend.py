@@ -237,8 +237,10 @@ def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Se
     share = min(1.0, height / (OF_TREND * max(float(trend.std()), _LEAST_MEAN)))
     hidden = _less(seen, order, OF_TREND * height * np.sqrt(2) * np.cos(np.pi * _places(len(trend))))
     taken = _less(seen, order, share * trend)
-    doubt = np.maximum(taken.doubt, np.sqrt(np.mean(hidden.doubt**2)))
-    return replace(seen if parts.chance > SURELY_PARTS else taken, doubt=doubt, undecided=True)
+    is_sure = parts.chance <= SURELY_PARTS
+    # Something of the trend is texture then: the positions with all of it are at the end of the 99 % interval.
+    doubt = np.maximum(taken.doubt * (_SIGMAS / _FAR_SIGMAS if is_sure else 1), np.sqrt(np.mean(hidden.doubt**2)))
+    return replace(taken if is_sure else seen, doubt=doubt, undecided=True)
 
 
 def _less(seen: Seen, order: Integers, texture: Floats) -> Seen:
@@ -292,7 +294,8 @@ def _ratio(spacing: Floats) -> float:
 
 def slow_part(spacing: Floats) -> Floats:
     """The slow part of the spacing."""
-    smooth: Floats = np.maximum(scipy.ndimage.gaussian_filter1d(spacing, _SLOW, mode="nearest"), _LEAST_SLOW)
+    # Mirrored: with the last spacing repeated beyond the end, that one would be half of all that is slow there.
+    smooth: Floats = np.maximum(scipy.ndimage.gaussian_filter1d(spacing, _SLOW, mode="reflect"), _LEAST_SLOW)
     return smooth
 
 

@@ -239,11 +239,23 @@ def test_displacements_are_the_spacings() -> None:
     place, quality = np.cumsum(rng.gamma(10, 0.1, 80)), rng.uniform(0.8, 1, 80)
     band = loss_band_of(ideal(place, 10, quality))
     curve, own = fit_curve_and_quality(band, place, np.ones(80))
-    step, error = displacements(corrected(band, own), curve, place, np.ones(80))
+    step, error = displacements(corrected(band, own), own, curve, place, np.ones(80))
     np.testing.assert_allclose(step[3:-3], np.diff(place)[3:-3], atol=0.1)
     assert np.median(error) < 0.05
     local = -np.log(quality) - local_median(-np.log(quality), 15)
     np.testing.assert_allclose(own[16:-16], local[16:-16], atol=0.03)
+
+
+def test_steps_beside_a_hole_err_by_the_quality_that_may_be_one() -> None:
+    """Seen from one side, a section of lower quality and one that is farther away are the same."""
+    place = np.arange(60.0) + 40 * (np.arange(60) >= 30)
+    band = loss_band_of(ideal(place, 10, np.ones(60)))
+    curve, own = fit_curve_and_quality(band, place, np.ones(60))
+    beside = curve.at(np.array([1.0, 2.0]))
+    own[[15, 29]] += beside[1] - beside[0]  # what one section farther away costs
+    step, error = displacements(corrected(band, own), own, curve, place, np.ones(60))
+    assert step[28] == pytest.approx(0, abs=0.1) and error[28] > 0.8
+    assert step[14] == pytest.approx(1, abs=0.1) and error[14] < 0.3
 
 
 def test_weighted_medians_of_rows() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from bench.bench_zspacing_model import textured
 from gpustitch.errors import ParameterError
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.estimate import estimate_positions
@@ -164,3 +165,14 @@ def test_fit_curve_falls_also_where_it_is_level(seed):
     assert (curve.slopes < 0).all()
     assert np.abs(curve.at(np.array([9.0, 11.0]))[0] - level).max() < 0.03
     assert np.abs(curve.at(np.array([9.0, 11.0]))[1]).max() < 0.02
+
+
+def test_sections_beside_gaps_wider_than_the_range_stay_apart():
+    """While a gap opens all sections move, which is not that they do not settle."""
+    spacing = np.random.default_rng(4).uniform(0.4, 1.6, 120)
+    spacing[[40, 80]] = 15
+    truth, strip = textured(spacing, 4)
+    found = np.diff(estimate_positions(strip).positions)
+    beside = np.r_[36:39, 40:43, 76:79, 80:83]
+    error = (found / np.median(found) - np.diff(truth))[beside]
+    assert np.sqrt(np.mean(error**2)) < 0.3

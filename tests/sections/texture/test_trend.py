@@ -15,7 +15,7 @@ from gpustitch.sections.positions.estimate import estimate_positions
 from gpustitch.sections.positions.fit_report import fit_lines
 from gpustitch.sections.positions.state import Problem
 from gpustitch.sections.texture.disagreement import Disagreement
-from gpustitch.sections.texture.trend import less_texture, less_unshared, taken_trend, verdict_on_trend
+from gpustitch.sections.texture.trend import less_texture, less_unshared, slow_part, taken_trend, verdict_on_trend
 from tests.sections.positions.zspacing_golden import rms_error
 
 pytestmark = pytest.mark.long
@@ -137,8 +137,8 @@ def test_what_goes_with_structures_within_the_planes_is_taken_out():
     lengths = lengths if np.diff(truth)[-1] > np.diff(truth)[0] else lengths[::-1]
     known = estimate_positions(strip, in_plane_px=lengths)
     assert known.assumed == "texture" and known.undecided and known.texture_ratio == pytest.approx(2)
-    assert rms_error(known.positions, even) < 0.3 * rms_error(truth, even)
-    assert share_inside(truth, known, 2.6) > 0.85 and share_inside(even, known) > 0.85
+    assert rms_error(known.positions, even) < 0.2 * rms_error(truth, even)
+    assert share_inside(truth, known, 2.8) > 0.85 and share_inside(even, known) > 0.85
     assert any("structures within the sections change, 2.0 to 1" in line for line in fit_lines(known))
     plain = estimate_positions(strip)
     for lengths_alike in (np.full(120, 3.0), np.linspace(3, 3.6, 120), lengths[::-1]):
@@ -156,8 +156,8 @@ def test_a_steady_trend_that_parts_do_not_share_is_taken_out():
     patches = patches_of(even, 8, moving_border(), 2.0)
     known = estimate_positions(strip, patches=patches)
     assert known.assumed == "texture" and known.undecided and known.parts_ratio > 1.1
-    assert rms_error(known.positions, even) < 0.3 * rms_error(truth, even)
-    assert share_inside(truth, known, 1.96) > 0.85 and share_inside(even, known) > 0.85
+    assert rms_error(known.positions, even) < 0.2 * rms_error(truth, even)
+    assert share_inside(truth, known, 2.8) > 0.85 and share_inside(even, known) > 0.85
     assert any(line.startswith("parts of the sections differ, typically 1.") for line in fit_lines(known))
     plain = estimate_positions(strip)
     agreed = estimate_positions(strip, patches=patches_of(truth, 8))
@@ -173,7 +173,7 @@ def test_a_trend_far_beyond_what_parts_differ_by_mostly_stays():
     positions = np.cumsum(np.linspace(0.5, 1.5, 100))
     seen = less_texture(positions, np.arange(100), None)
     most, some = (less_unshared(seen, np.arange(100), Disagreement(1e-9, height)) for height in (0.3, 0.03))
-    assert np.diff(most.positions).std() < 0.05 and 0.2 < np.diff(some.positions).std() < 0.29
+    assert np.diff(most.positions).std() < 0.06 and 0.2 < np.diff(some.positions).std() < 0.29
     assert (most.doubt > some.doubt).all() and (some.doubt > 0).all()
     # Where no trend is seen one may hide.
     even = less_texture(np.arange(100.0), np.arange(100), None)
@@ -205,3 +205,12 @@ def test_lengths_that_are_none_are_refused(lengths):
     _, strip = textured(steady(40, 1.2, 1), 1)
     with pytest.raises(ParameterError, match="in_plane_px"):
         estimate_positions(strip, in_plane_px=lengths)
+
+
+def test_an_odd_spacing_at_an_end_counts_no_more_in_the_slow_part_than_elsewhere():
+    changes = []
+    for place in (0, 3, 60, 119):
+        spacing = np.ones(120)
+        spacing[place] += 0.6
+        changes.append(float(np.abs(slow_part(spacing) - 1).sum()))
+    np.testing.assert_allclose(changes, 0.6, rtol=0.05)
