@@ -47,6 +47,8 @@ _MOST_GAIN = 0.4
 _STANDS_OUT = 2.0
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
+# A level holds at most so many times as much of a wide stripe as the next finer one.
+_MOST_GROWN = 4.0
 # Lines are followed along the rows without what is wider than this level's periods.
 _THIN_LEVEL = 4
 # Rows of fewer windows side by side hold too little tissue for its mean to be told well.
@@ -130,8 +132,15 @@ class Likeness:
 
     @property
     def at_most(self) -> tuple[float, ...]:
-        """Part to be taken of each level's row means, if it holds as much of the stripes as the next finer level."""
-        return self._parts(np.append(0, self.rows - self.columns)[:-1])
+        """Part to be taken of each level's row means, if stripes go on to it from the next finer level.
+
+        Thin ones, which the finest level holds too, hold as much in all levels. Wide ones hold more in coarser levels:
+        more by the factor by which they have grown.
+        """
+        excess = np.maximum(self.rows - self.columns, 0)
+        finer, before = (np.append(np.zeros(n), excess)[: len(excess)] for n in (1, 2))
+        most = 1.0 if self.strengths[0] else _MOST_GROWN
+        return self._parts(finer * np.clip(finer / np.where(before > 0, before, np.inf), 1, most))
 
     def _parts(self, energy: Floats) -> tuple[float, ...]:
         """Part that is to be taken of what a row's mean holds, if stripes have this energy at each level."""
