@@ -47,6 +47,8 @@ _MOST_GAIN = 0.4
 _STANDS_OUT = 2.0
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
+# A level holds at most so many times as much of a wide stripe as the next finer one.
+_MOST_GROWN = 4.0
 # Lines are followed along the rows without what is wider than this level's periods.
 _THIN_LEVEL = 4
 # Rows of fewer windows side by side hold too little tissue for its mean to be told well.
@@ -126,7 +128,23 @@ class Likeness:
         for _ in found:
             found |= (self.surely > self.doubt.likely) & _beside(found)
         found |= self.reaching
-        part = np.where(found, self.rows - self.columns, 0) / np.where(self.taken > 0, self.taken, 1)
+        return self._parts(np.where(found, self.rows - self.columns, 0))
+
+    @property
+    def at_most(self) -> tuple[float, ...]:
+        """Part to be taken of each level's row means, if stripes go on to it from the next finer level.
+
+        Thin ones, which the finest level holds too, hold as much in all levels. Wide ones hold more in coarser levels:
+        more by the factor by which they have grown.
+        """
+        excess = np.maximum(self.rows - self.columns, 0)
+        finer, before = (np.append(np.zeros(n), excess)[: len(excess)] for n in (1, 2))
+        most = 1.0 if self.strengths[0] else _MOST_GROWN
+        return self._parts(finer * np.clip(finer / np.where(before > 0, before, np.inf), 1, most))
+
+    def _parts(self, energy: Floats) -> tuple[float, ...]:
+        """Part that is to be taken of what a row's mean holds, if stripes have this energy at each level."""
+        part = energy / np.where(self.taken > 0, self.taken, 1)
         return tuple((np.clip(part, 0, 1) ** self.doubt.power).tolist())
 
     def with_far(self, far: FarApart) -> Likeness:
@@ -147,6 +165,10 @@ class Likeness:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
         excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
         return float((excess * 0.5 ** np.arange(1, len(excess) + 1)).sum())
+
+    def found_stripes(self, rows: Floats) -> float:
+        """The same of corrected frames, at levels that surely hold stripes: of others tissue alone would be judged."""
+        return self.stripes(np.where(np.array(self.strengths) > 0, rows, 0))
 
 
 def _beside(found: Bools) -> Bools:
@@ -264,15 +286,17 @@ class Windows:
 
         Of windows side by side, or half a frame apart if only stripes of ``whole_rows`` are looked for.
         """
-        left, taken, weight = [], 0.0, 0.0
+        left, moments = [], np.zeros(3)
         for grid, weights in self._upright:
             stripes = stripes_of(grid, weights, notch, self.columns)
             left.append((grid - stripes, weights))
-            taken, weight = taken + float((weights * stripes**2).sum()), weight + float(weights.sum())
+            moments += [(weights * stripes**n).sum(dtype=np.float64) for n in range(3)]
         apart = self._distances(level, _HALF if whole_rows else None)
         most = [_most_detail(n) for n in range(1, level + 1)]
         rows, _ = _mean(_details_of(left, Notch(1.0, level, notch.wavelet)), apart, most)
-        return rows, float(np.sqrt(taken / weight))
+        # Shadows have a mean, which takes nothing from the tissue.
+        mean, square = moments[1:] / moments[0]
+        return rows, float(np.sqrt(max(square - mean**2, 0.0)))
 
 
 def _details_of(grids: list[tuple[Array, Array]], notch: Notch) -> OfFrames:

@@ -18,6 +18,8 @@ _WHOLE_ROWS = 8
 _TIE, _UNSEEN = 0.05, 0.015
 # Gains that vary by more than so many times the stripes' energy take more from the tissue than the stripes do.
 _MOST_TAKEN = 2.0
+# That light rows stay as they are is worth a notch so many times shorter, but no more.
+_LIGHT_ROWS = 2
 # A running median of fewer than a quarter of the rows tells stripes from tissue.
 _LEAST_ROWS = 8
 # Rows of stripes more skewed than this may be shadows among rows of full light.
@@ -50,7 +52,7 @@ def tried(windows: Windows, likeness: Likeness, wavelet: str, *, lines_end: bool
     for notch in _whole_rows(windows, likeness, wavelet) if lines_end else _notches(windows, likeness, wavelet):
         if any(notch.strengths):
             rows, spread = windows.after(notch, most, whole_rows=lines_end)
-            yield Trial(notch, likeness.stripes(rows) ** 0.5, spread)
+            yield Trial(notch, likeness.found_stripes(rows) ** 0.5, spread)
 
 
 def mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
@@ -63,7 +65,10 @@ def mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
     if not fair:
         return None
     bound = min(t.stripes_left for t in fair) ** 2 + min(_TIE * stripes, _UNSEEN**2)
-    return min((t for t in fair if t.stripes_left**2 <= bound), key=_harshness).notch
+    enough = [t for t in fair if t.stripes_left**2 <= bound]
+    longest = max((t.notch.length_px for t in enough if not t.notch.shadows), default=0.0)
+    mild = (t for t in enough if not t.notch.shadows or _LIGHT_ROWS * t.notch.length_px >= longest)
+    return min(mild, key=_harshness).notch
 
 
 def _whole_rows(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
@@ -78,8 +83,11 @@ def _notches(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
     strengths, levels = _rounded(likeness), levels_tried(windows.rows)
     pairs = itertools.product(levels, LENGTHS_PX)
     notches = [Notch(length, level, wavelet, strengths[:level]) for level, length in pairs]
-    shadows = [Notch(length, levels[-1], wavelet, _one_more(strengths), shadows=True) for length in LENGTHS_PX]
-    if windows.skewness(replace(shadows[0], shadows=False)) < _SKEWED:
+    one_more, last = _one_more(strengths, likeness)
+    shadows = [Notch(length, levels[-1], wavelet, one_more, shadows=True) for length in LENGTHS_PX]
+    # Skewed with the level more or without it, which may be tissue alone and hide shadows.
+    whole = replace(shadows[0], shadows=False)
+    if min(windows.skewness(replace(whole, strengths=of)) for of in (last, strengths)) < _SKEWED:
         notches += shadows
     return notches
 
@@ -88,10 +96,17 @@ def _rounded(likeness: Likeness) -> tuple[float, ...]:
     return tuple(round(strength, _DIGITS) for strength in likeness.strengths)
 
 
-def _one_more(strengths: tuple[float, ...]) -> tuple[float, ...]:
-    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find."""
+def _one_more(strengths: tuple[float, ...], likeness: Likeness) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find.
+
+    That level holds at most as much of the shadow as the one before it; all else that a row's mean holds is tissue.
+    The second ones take as much of that level as of the one before.
+    """
     last = max((level for level, strength in enumerate(strengths) if strength), default=0)
-    return (*strengths[: last + 1], strengths[last], *strengths[last + 2 :])[: len(strengths)]
+    before, after = strengths[: last + 1], strengths[last + 2 :]
+    limits = likeness.at_most[last + 1 : last + 2]
+    limited = (round(min(strengths[last], limit), _DIGITS) for limit in limits)
+    return (*before, *limited, *after), (*before, *(strengths[last] for _ in limits), *after)
 
 
 def _harshness(trial: Trial) -> tuple[bool, float, float]:

@@ -120,6 +120,38 @@ def test_of_notches_the_mildest_is_taken_that_spares_the_tissue():
     assert mildest([better, Trial(long, 0.02, 0.03)], 0.03**2) == short
     assert mildest([alike, harsh], 0.03**2) == long
     assert mildest([harsh], 0.03**2) is None and mildest([], 0.03**2) is None
+    # One for shadows comes first, unless it has to be far shorter than the others.
+    for length, expected in ((1024.0, True), (512.0, False)):
+        shadows = Notch(length, 4, "db5", shadows=True)
+        assert mildest([alike, Trial(shadows, 0.011, 0.03)], 0.03**2) == (shadows if expected else long)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        S(rows=640, width=8, dense=False, cells=12, seed=280666),
+        S(rows=640, columns=2048, width=14, amplitude=0.4, dense=False, seed=281147),
+    ],
+)
+def test_shadows_are_seen_as_such_though_coarse_levels_are_tissue(spec):
+    chosen, none, made = _before_and_after(spec)
+    assert chosen.notch is not None and chosen.notch.shadows
+    assert made.energy < 0.1 * none.energy and made.error < 0.7 * none.error
+
+
+@pytest.mark.parametrize("seed", [261036, 281036, 301036])
+def test_faint_narrow_shadows_cost_less_than_they_do(seed):
+    spec = S(columns=2048, width=1, amplitude=0.05, partial=True, dense=False, level=300, cell_counts=2000, seed=seed)
+    _, none, made = _before_and_after(spec)
+    assert made.error < none.error
+
+
+def _before_and_after(spec):
+    """The choice for two frames, and the score of the first without and with it."""
+    frames = [scene(replace(spec, seed=spec.seed + i)) for i in range(2)]
+    chosen = choose_notch([frame.raw for frame in frames], OPEN)
+    made = replace(chosen.correction(OPEN), dtype="float32").apply(frames[0].raw)
+    return chosen, score(frames[0], frames[0].raw.astype(np.float32) - 100), score(frames[0], made)
 
 
 @pytest.mark.parametrize("seed", range(3))
