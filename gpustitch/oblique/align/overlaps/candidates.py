@@ -98,14 +98,15 @@ class Settled:
 class Found:
     """Peaks of an overlap, the highest first.
 
-    ``mirrored`` is the highest peak of the overlap's mirror images, as a height and as a correlation. ``n_voxels`` is
-    how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
+    ``mirrored`` is the highest peak of the overlap's mirror images, as a height, and ``mirror`` the axes of that image.
+    ``n_voxels`` is how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
     """
 
     peaks: tuple[Peak, ...]
     mirrored: float
     n_voxels: int
     binning: ZYX
+    mirror: tuple[int, ...] = ()
 
 
 def find_candidates(
@@ -236,9 +237,8 @@ def _at_place(
     """
     compared = PartsCompared(overlap, binning, sigma, [()], device, counts_products=True)
     maps: Maps = []
-    for part in parts_of(overlap, (0, 0, 0), rng):
-        if _holds_bins(part, binning):
-            maps = compared.add(part, (-1, -1, -1), (1, 1, 1))
+    for part in (p for p in parts_of(overlap, (0, 0, 0), rng) if _holds_bins(p, binning)):
+        maps = compared.add(part, (-1, -1, -1), (1, 1, 1))
     if not maps:
         return None, 0.0
     around, (total, squares) = maps[0][0], compared.products
@@ -274,7 +274,7 @@ def _compared(
     slant = getattr(overlap.fixed, "shear", 0.0) * binning[0] / binning[2]
     for part in parts:
         n_voxels += part.fixed.size
-        found = _judged(compared.add(part, low, high), offsets, within, n_voxels, binning, slant)
+        found = _judged(compared.add(part, low, high), images, offsets, within, n_voxels, binning, slant)
         if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
             break
     return found
@@ -303,6 +303,7 @@ def _transformed(parts: Sequence[Part], reach_px: ZYX, binning: ZYX) -> float:
 
 def _judged(
     maps: Maps,
+    images: Sequence[tuple[int, ...]],
     offsets: Sequence[npt.NDArray[np.int64]],
     within: Sequence[npt.NDArray[np.bool_]],
     n_voxels: int,
@@ -317,7 +318,7 @@ def _judged(
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
-    mirrored = max((float(h.max()) for h in heights[1:]), default=0.0)
+    mirrored, mirror = max(zip((float(h.max()) for h in heights[1:]), images[1:], strict=True), default=(0.0, ()))
     found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
@@ -335,7 +336,7 @@ def _judged(
             rest[np.isin(summits, index[beside][summits[beside] == index[beside]])] = 0
     confidence = _confidence([height for *_, height, _ in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
-    return Found(peaks, mirrored, n_voxels, binning)
+    return Found(peaks, mirrored, n_voxels, binning, mirror)
 
 
 def _summits(heights: Floats) -> Integers:
