@@ -260,26 +260,6 @@ def test_objects_that_stay_are_believed(seed: int) -> None:
     assert np.abs(np.subtract(link.offset_px, (2, 40, 6))).max() < 0.1
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_place_along_fibres_is_not_known(seed: int) -> None:
-    """Fibres all along one direction, straight but for little: windows stop anywhere along them."""
-    rng, spacing = np.random.default_rng(seed), Spacing(0.9, 1.8, 1.0)
-    along = rng.normal(size=3)
-    along /= np.linalg.norm(along)
-    waves = rng.normal(size=(60, 3))
-    waves -= 0.995 * (waves @ along)[:, None] * along
-    waves *= (2 * np.pi / rng.uniform(26, 90, 60) / np.linalg.norm(waves, axis=1))[:, None]
-    phases, true, volumes = rng.uniform(0, 2 * np.pi, 60), np.array([2.4, 40.6, 5.7]), []
-    for start in (np.zeros(3), true):
-        at = (np.indices((44, 70, 140)).reshape(3, -1).T + start) * spacing.zyx_um
-        seen = sum(np.cos(at @ k + p) for k, p in zip(waves, phases, strict=True)).reshape(44, 70, 140)
-        volumes.append(ArrayVolume(rng.poisson(np.maximum(300 + 8 * seen, 5)).astype(np.uint16), spacing))
-    overlap = Overlap(*volumes, (0, 38, 4))
-    link, _ = link_tiles(overlap, ("a", "b"), MatchOptions(), (24, 24, 24), rng, Workers(1, CPU), may_move=True)
-    error = np.abs(np.subtract(link.offset_px, true))
-    assert link.reason or (error < np.maximum(1, 4 * np.array(link.sigma_px))).all()
-
-
 def test_overlaps_of_objects_alone_are_known() -> None:
     count, link = with_debris(5, (0, 5, 0), texture=0.0)
     assert not link.reason and count.moved_px is None and count.by_objects_alone
