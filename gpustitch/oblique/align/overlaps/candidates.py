@@ -22,6 +22,8 @@ from gpustitch.oblique.align.points import Overlap, nearest_voxel
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
 _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
+# A lone object fits all of them: a tile that is turned over fits one, so many times as well as the others.
+_ONE_MIRROR = 2.0
 # Most peaks that are kept, and how far they are apart, binned voxels.
 _KEPT = 4
 _APART = 3
@@ -37,20 +39,16 @@ _BEYOND_DOUBT = 0.999
 # Places that correlate by this part as much as a peak, or by this part of its Fisher's z, and lead to it without a gap,
 # are one place.
 _ALIKE, _ALIKE_Z = 0.9, 0.75
-# Independent voxels without which a correlation says nothing.
-_LEAST_INDEPENDENT = 4.0
+_LEAST_INDEPENDENT = 4.0  # Voxels without which a correlation says nothing.
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
 _LOWEST = 4.0
 # An overlap of less than so many standard deviations of the smoothing, bins, is not cut: little would be left of it.
 _THICK = 5.0
-# Most steps to the place at which both tiles are cut alike.
-_ROUNDS = 4
-# Median of the square of a normal variable.
-_MEDIAN_SQUARE = 0.4549
+_ROUNDS = 4  # Most steps to the place at which both tiles are cut alike.
+_MEDIAN_SQUARE = 0.4549  # Median of the square of a normal variable.
 # Least and greatest correlation of a whole overlap for its standard error.
 _LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
-# Bytes for each voxel of a part that is compared without bins, measured.
-_VOXEL_BYTES = 40
+_VOXEL_BYTES = 40  # For each voxel of a part that is compared without bins, measured.
 
 Spread = tuple[tuple[float, ...], ...]
 
@@ -98,7 +96,7 @@ class Settled:
 class Found:
     """Peaks of an overlap, the highest first.
 
-    ``mirrored`` is the highest peak of the overlap's mirror images, as a height, and ``mirror`` the axes of that image.
+    ``mirrored`` is the highest peak of the overlap's mirror images, as a height, and ``mirror`` its axes if no other fits so.
     ``n_voxels`` is how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
     """
 
@@ -318,7 +316,9 @@ def _judged(
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
-    mirrored, mirror = max(zip((float(h.max()) for h in heights[1:]), images[1:], strict=True), default=(0.0, ()))
+    turned = sorted(zip((float(h.max()) for h in heights[1:]), images[1:], strict=True), reverse=True)
+    (mirrored, mirror), (next_best, _) = [*turned, (0.0, ()), (0.0, ())][:2]
+    mirror = mirror if mirrored > _ONE_MIRROR * next_best else ()
     found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]

@@ -26,11 +26,11 @@ def why_nothing(found: Found, reach_px: ZYX) -> str:
     if not found.peaks:
         return "nothing in the overlap can be compared: it shows no structure"
     first = found.peaks[0]
-    if found.mirrored > max(_MIRRORED_LEAST, _MIRRORED * first.height):
+    if found.mirror and found.mirrored > max(_MIRRORED_LEAST, _MIRRORED * first.height):
         return (
             f"the tiles fit as mirror images ({found.mirrored:.1f} standard deviations, as they are {first.height:.1f})"
             f": {_TURNED.get(found.mirror, 'the picture')} of one seems turned over; write its frames as those of "
-            "the others, or leave that tile out"
+            "the others; if they are, give a larger `search_px`"
         )
     if first.is_drawn_out:
         return (
