@@ -36,8 +36,7 @@ _SAME_CORRELATION = 0.8
 # What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x,
 # and alike as far as what was taken for the level.
 _STILL = 0.33
-# Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
-# some voxels may see one object.
+# Where windows say less than so many independent ones, the whole overlap is asked without bins: they may see one object.
 _FEW = 2.0
 # It then errs by less than this part of what its correlation lets expect, measured: what is not alike lies mostly
 # where nothing is, and moves no structure.
@@ -278,7 +277,8 @@ class _Linking:
             if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
                 return refined
             tried[shape] = refined
-        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px, part=_ALONE)
+        (first, *_), last = tried.values(), refined
+        whole = None if reasons.NO_PEAK in last.reason else self._whole(overlap, near_px, part=_ALONE)
         if last.n_independent >= _FEW:
             return last if whole is None else _less_sure(last, whole, _SHARED)
         return first if whole is None else dataclasses.replace(whole, count=first.count)

@@ -96,7 +96,7 @@ class Settled:
 class Found:
     """Peaks of an overlap, the highest first.
 
-    ``mirrored`` is the highest peak of the mirror images, as a height, ``mirror`` its axes if no other one fits so well.
+    ``mirrored`` is the highest peak of the mirror images, as a height, ``mirror`` its axes if no other fits so well.
     ``n_voxels`` is how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
     """
 

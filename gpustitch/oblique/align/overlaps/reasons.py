@@ -7,6 +7,8 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.matching import xyz_text
 from gpustitch.oblique.align.overlaps.candidates import Found
 
+# Said of windows that correlate and have no peak: then the whole overlap has none that can be trusted either.
+NO_PEAK = "knows its place along every direction"
 # Tiles seem to be mirrored that fit so many standard deviations well so, and this many times as well as they are.
 _MIRRORED_LEAST, _MIRRORED = 10.0, 2.0
 # Places that correlate by this part as much as the best are alike.
@@ -71,7 +73,7 @@ def why_none_leads(n_points: int, least: float, best: float, n_known: int) -> st
     """
     if not n_known and best >= least:
         return (
-            f"none of {n_points} points knows its place along every direction: fibres, layers or a pattern of the "
+            f"none of {n_points} points {NO_PEAK}: fibres, layers or a pattern of the "
             "camera run on through the overlap; a smaller `sigma_um` sees finer structures"
         )
     return (
