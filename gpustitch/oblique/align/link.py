@@ -36,7 +36,7 @@ _SAME_CORRELATION = 0.8
 # What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x,
 # and alike as far as what was taken for the level.
 _STILL = 0.33
-# Where windows say less than so many independent ones, the whole overlap is asked without bins: they may see one object.
+# Where windows say less than so many independent ones, the whole overlap is asked without bins: they may see one thing.
 _FEW = 2.0
 # It then errs by less than this part of what its correlation lets expect, measured: what is not alike lies mostly
 # where nothing is, and moves no structure.
