@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpustitch.array import Array
 from gpustitch.errors import ParameterError
 from gpustitch.model import ZYX
-from gpustitch.model.arrays import Floats
+from gpustitch.model.arrays import Bools, Floats
 from gpustitch.oblique.align.correlate import pearson_shifts
 from gpustitch.ops.rounding import FLAT
 
@@ -160,15 +160,19 @@ def peak(around: npt.ArrayLike) -> tuple[float, float, float]:
     if not np.isfinite(hessian).all():
         return 0.0, 0.0, 0.0
     greatest: Floats = np.asarray(np.linalg.eigvalsh(hessian)[:, -1], np.float64)
-    return _tops(c, hessian, greatest, values)[0]
+    z, y, x = np.clip(_tops(c, hessian, greatest, values)[0][0], -1, 1).tolist()
+    return z, y, x
 
 
-def _tops(c: Floats, hessian: Floats, greatest: Floats, values: Floats) -> list[tuple[float, float, float]]:
-    """Where quadratics have their maxima, given the ``greatest`` of their second derivatives; zeros for none."""
+def _tops(c: Floats, hessian: Floats, greatest: Floats, values: Floats) -> tuple[Floats, Bools]:
+    """Where quadratics have their maxima (n, 3), and whether (n,), given the ``greatest`` of their second derivatives.
+
+    Zeros for none.
+    """
     tops = np.zeros((len(c), 3))
     is_top = greatest < -FLAT * np.abs(values).max(axis=1)
-    tops[is_top] = np.clip(np.linalg.solve(hessian[is_top], -c[is_top, 1:4, None])[..., 0], -1, 1)
-    return [(z, y, x) for z, y, x in tops.tolist()]
+    tops[is_top] = np.linalg.solve(hessian[is_top], -c[is_top, 1:4, None])[..., 0]
+    return tops, is_top
 
 
 @dataclass(frozen=True)
@@ -176,11 +180,13 @@ class Between:
     """A peak of correlation between voxels.
 
     ``place`` (z, y, x) is relative to the middle voxel. ``spread`` (3, 3) is its covariance, if the peak were a
-    Gaussian: how far it reaches, voxels squared, large along what the voxels do not tell.
+    Gaussian: how far it reaches, voxels squared, large along what the voxels do not tell. ``beyond`` (z, y, x) is by
+    how much more than a voxel the peak seems to be away, its reach if there is none: along fibres walks stop anywhere.
     """
 
     place: tuple[float, float, float]
     spread: tuple[tuple[float, float, float], ...]
+    beyond: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def peak_of_correlation(around: npt.ArrayLike) -> Between:
@@ -200,10 +206,13 @@ def peaks_of_correlation(arounds: Sequence[npt.ArrayLike]) -> list[Between]:
     hessian = _hessian(c)
     steepness, axes = np.linalg.eigh(-hessian)
     spreads = axes / np.maximum(steepness, _FLATTEST)[:, None] @ axes.swapaxes(1, 2)
-    places = _tops(c, hessian, -steepness[:, 0], logs)
+    tops, is_top = _tops(c, hessian, -steepness[:, 0], logs)
+    places = np.clip(tops, -1, 1)
+    reaches = np.sqrt(np.diagonal(spreads, axis1=1, axis2=2))
+    beyond = np.where(is_top[:, None], np.abs(tops - places), reaches)
     return [
-        Between(place, tuple((z, y, x) for z, y, x in spread))
-        for place, spread in zip(places, spreads.tolist(), strict=True)
+        Between((z, y, x), tuple((a, b, c) for a, b, c in spread), (far[0], far[1], far[2]))
+        for (z, y, x), spread, far in zip(places.tolist(), spreads.tolist(), beyond.tolist(), strict=True)
     ]
 
 

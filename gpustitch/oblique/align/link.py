@@ -20,7 +20,7 @@ from gpustitch.oblique.align.overlaps.camera_pattern import Cleared, Still, leve
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates, settle
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.evidence import Evidence, weigh
-from gpustitch.oblique.align.overlaps.ground import find_ground
+from gpustitch.oblique.align.overlaps.ground import find_ground, settled_elsewhere
 from gpustitch.oblique.align.overlaps.windows import Found as FoundWindow
 from gpustitch.oblique.align.overlaps.windows import Windows, fitting, ladder, match_windows
 from gpustitch.oblique.align.points import Centres, Overlap, draw_points, nearest_voxel
@@ -36,16 +36,13 @@ _SAME_CORRELATION = 0.8
 # What is left of a pattern of the camera makes this part of what windows err by, measured: it is the same all along x,
 # and alike as far as what was taken for the level.
 _STILL = 0.33
-# Where windows say less than so many independent ones, the whole overlap is asked without bins: two windows that share
-# some voxels may see one object.
+# Where windows say less than so many independent ones, the whole overlap is asked without bins: they may see one thing.
 _FEW = 2.0
 # It then errs by less than this part of what its correlation lets expect, measured: what is not alike lies mostly
 # where nothing is, and moves no structure.
 _ALONE = 0.5
 # Small windows of a narrow overlap have this part of its error in common, measured where light is uneven.
 _SHARED = 0.6
-# What lies between objects is elsewhere than they are if it is off by so many voxels and standard errors.
-_OFF_PX, _OFF_SIGMAS = 1.5, 3.0
 # Windows end within .2 bins of where the binned overlap fits, measured. If not, the overlap without bins decides.
 _PAST_BINS = 0.25
 # Without a search the windows alone tell: by their correlation, and if more than this part of them agree.
@@ -199,14 +196,15 @@ class _Linking:
         if ground is None:
             return self._made(first, "", candidates), dataclasses.replace(first.count, by_objects_alone=not is_told)
         # Objects that have moved join no tiles, however well they fit.
-        count = dataclasses.replace(first.count, moved_px=_less(first.offset_px, ground.offset_px))
+        moved_px = None if ground.offset_px == first.offset_px else _less(first.offset_px, ground.offset_px)
+        count = dataclasses.replace(first.count, moved_px=moved_px)
         loose = reasons.why_loose(ground.sigma_px, _LOOSEST_GROUND_PX)
         if loose:
             return self._made(_Refined(), loose, ()), count
         return self._made(ground, "", (Candidate(ground.offset_px, ground.sigma_px, _BY_GROUND),)), count
 
     def _ground(self, objects: _Refined) -> tuple[_Refined | None, bool]:
-        """Where what lies between objects fits, if that is not where the objects have it, and whether it tells."""
+        """Where what lies between objects fits, if elsewhere; in doubt the objects' place, less sure; if it tells."""
         sigma_um, device = self._options.sigma_um, self._workers.device
         found = find_ground(self._overlap, self._reach, sigma_um, self._rng, device, is_cleared=self._is_cleared)
         z, y, x = objects.offset_px
@@ -218,11 +216,11 @@ class _Linking:
         ground = self._whole(overlap, (z_px, y_px, x_px), found.fine_px)
         if is_elsewhere == "yes":
             return ground or _Refined(self._in_grid(found.peak.offset_px), (z_px, y_px, x_px)), True
-        if ground is not None:
-            off = np.abs(np.subtract(ground.offset_px, objects.offset_px))
-            if (off > _OFF_PX + _OFF_SIGMAS * np.hypot(ground.sigma_px, objects.sigma_px)).any():
-                return ground, True
-        return None, True
+        if ground is None:
+            return None, True
+        sigma_px = np.hypot(ground.sigma_px, objects.sigma_px)
+        is_off = settled_elsewhere(np.subtract(ground.offset_px, objects.offset_px), sigma_px)
+        return {"no": None, "perhaps": _less_sure(objects, ground), "yes": ground}[is_off], True
 
     def _loosest_px(self, refined: _Refined) -> float:
         return _LOOSEST_CLEARED_PX if self._is_cleared or refined.is_shared else _LOOSEST_PX
@@ -279,7 +277,8 @@ class _Linking:
             if self._options.window_px is not None or (not tried and refined.n_independent >= _FEW):
                 return refined
             tried[shape] = refined
-        (first, *_), last, whole = tried.values(), refined, self._whole(overlap, near_px, part=_ALONE)
+        (first, *_), last = tried.values(), refined
+        whole = None if reasons.NO_PEAK in last.reason else self._whole(overlap, near_px, part=_ALONE)
         if last.n_independent >= _FEW:
             return last if whole is None else _less_sure(last, whole, _SHARED)
         return first if whole is None else dataclasses.replace(whole, count=first.count)
@@ -307,7 +306,8 @@ class _Linking:
         points = draw_points(
             overlap.fixed, centres, options.blob_window_px, options.sample_count, self._rng, self._workers
         )
-        matches = match_windows(overlap, windows, points, self._workers, shared_only=near_px is not None)
+        all_matches = match_windows(overlap, windows, points, self._workers, shared_only=near_px is not None)
+        matches = [w for w in all_matches if w.is_known]
         least = options.min_correlation
         if least is None:
             least = _UNSEARCHED_CORRELATION if near_px is None else _NOISE_CORRELATION
@@ -315,8 +315,8 @@ class _Linking:
         good = [w.match for w in seen]
         count = LinkCount(len(points), len(good), 0)
         if not good:
-            best = max((w.match.correlation for w in matches), default=0.0)
-            return _Refined(count=count, reason=reasons.why_none_leads(len(points), least, best))
+            best = max((w.match.correlation for w in all_matches), default=0.0)
+            return _Refined(count=count, reason=reasons.why_none_leads(len(points), least, best, len(matches)))
         found = self._weighed(seen, windows.shape)
         agreeing = tuple(m for m, yes in zip(good, found.agrees, strict=True) if yes)
         others = [w for w in matches if w.match.correlation >= _SAME_CORRELATION and w.match not in agreeing]
@@ -337,6 +337,7 @@ class _Linking:
             window_px,
             _STILL if self._is_cleared else 0.0,
             level_px(self._overlap.fixed.spacing, self._options.sigma_um),
+            [(z, y, x + self._shear * z) for z, y, x in (w.beyond for w in seen)],
         )
 
     def _elsewhere(self, others: Sequence[FoundWindow], window_px: ZYX) -> int:

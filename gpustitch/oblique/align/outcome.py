@@ -239,8 +239,8 @@ def _misfits(placement: Placement, spacing: Spacing, counts: Mapping[tuple[str, 
         links = [f"{fixed} - {moving} ({px:.1f})" for (fixed, moving), px in bent.items()]
         yield (
             f"in {len(links)} overlaps tiles are stretched or turned against each other, by so many voxels from end to "
-            f"end: {_named(links)}. Tiles are moved only, +- holds the rest. Stage speed, magnification or camera may "
-            "have changed"
+            f"end: {_named(links)}. Tiles are moved only, +- holds the rest. Frames may be lost or doubled, or stage "
+            "speed, magnification or camera have changed"
         )
 
 

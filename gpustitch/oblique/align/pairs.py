@@ -60,9 +60,20 @@ def neighbours(origins: Mapping[str, ZYX], volumes: Mapping[str, Volume], matchi
 def do_overlap(
     origins: Mapping[str, ZYX], volumes: Mapping[str, Volume], pair: Pair, reach_px: ZYX = (0, 0, 0)
 ) -> bool:
-    """Whether the boxes of two tiles at these positions overlap, or would if one of them moved by ``reach_px``."""
-    a, b = (Box.of_shape(volumes[name].coverage.shape, origins[name]) for name in pair)
-    return not a.pad(reach_px).intersect(b).is_empty
+    """Whether what two tiles hold at these positions overlaps, or would if one of them moved by ``reach_px``.
+
+    Of slanted tiles the boxes may meet where neither holds anything: along the sheet what they hold is a box.
+    """
+    fixed, moving = (volumes[name].coverage for name in pair)
+    shear = fixed.shear if fixed.shear == moving.shear else 0.0
+    z_px, y_px, x_px = reach_px
+    boxes = []
+    for name, tile in zip(pair, (fixed, moving), strict=True):
+        z, y, x = origins[name]
+        depth, height, width = tile.shape
+        boxes.append(Box.of_shape((depth, height, tile.n_frames if shear else width), (z, y, round(x - shear * z))))
+    a, b = boxes
+    return not a.pad((z_px, y_px, x_px + math.ceil(shear * z_px))).intersect(b).is_empty
 
 
 def expected_again(placement: Placement, more: float, matching: MatchOptions, shear: float) -> dict[Pair, Expected]:

@@ -137,6 +137,15 @@ def test_a_peak_that_is_flat_along_an_axis_reaches_far_along_it() -> None:
     assert found.spread[1][1] > 100 * found.spread[0][0] > 0
     nothing = peak_of_correlation(np.zeros((3, 3, 3)))
     assert nothing.place == (0, 0, 0) and nothing.spread[0][0] > 1000
+    assert min(nothing.beyond) > 30 and found.beyond[1] > 30
+
+
+def test_a_peak_further_than_a_voxel_away_is_known_to_be_so() -> None:
+    z, y, x = np.mgrid[-1:2, -1:2, -1:2]
+    far = peak_of_correlation(np.exp(-0.1 * (z**2 + y**2) - 0.001 * (x - 6) ** 2))
+    near = peak_of_correlation(np.exp(-0.1 * (z**2 + y**2) - 0.001 * (x - 0.6) ** 2))
+    assert far.place == pytest.approx((0, 0, 1)) and far.beyond == pytest.approx((0, 0, 5), abs=1e-6)
+    assert near.place == pytest.approx((0, 0, 0.6)) and near.beyond == (0, 0, 0)
 
 
 def test_no_peak_without_a_maximum() -> None:

@@ -245,6 +245,14 @@ def test_debris_that_moved_joins_no_tiles(moved: tuple[int, int, int], texture: 
     np.testing.assert_allclose(count.moved_px, np.negative(moved), atol=1.2)
 
 
+@pytest.mark.parametrize("moved", [(0, 2, 2), (2, 0, -1), (1, -1, 1), (0, 1, 0), (-2, 2, 2)])
+def test_debris_that_moved_by_a_few_voxels_is_seen_or_doubted(moved: tuple[int, int, int]) -> None:
+    for seed in range(2):
+        _, link = with_debris(seed, moved)
+        error = np.abs(np.subtract(link.offset_px, (2, 40, 6)))
+        assert link.reason or (error < np.maximum(1, 4 * np.array(link.sigma_px))).all()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_objects_that_stay_are_believed(seed: int) -> None:
     count, link = with_debris(seed, (0, 0, 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpustitch.io.volumes.array import ArrayVolume
-from gpustitch.model import Link, Placement, Spacing
+from gpustitch.model import Coverage, Link, Placement, Spacing
 from gpustitch.oblique.align import stage as align
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.pairs import Expected, do_overlap, expected_again, neighbours
@@ -27,6 +27,18 @@ def test_tiles_that_the_stage_sets_just_apart_are_compared_too() -> None:
         origins = {"a": (0, 0, 0), "b": (0, 100 + gap, 0)}
         assert bool(list(neighbours(origins, volumes("ab"), SEARCH))) == are_neighbours
         assert do_overlap(origins, volumes("ab"), ("a", "b")) == (gap < 0)
+
+
+def test_tiles_whose_boxes_meet_through_the_slant_alone_are_no_neighbours() -> None:
+    slanted = {name: ArrayVolume(np.zeros(SHAPE, np.uint16), SPACING) for name in "abc"}
+    for volume in slanted.values():
+        volume.coverage = Coverage(n_frames=61, n_rows=100, n_columns=20, shear=1.0)
+    row = {"a": (0, 0, 0), "b": (0, 0, 45), "c": (0, 0, 90)}
+    # Boxes are 80 voxels long, of which each plane holds 61.
+    assert list(neighbours(row, slanted, SEARCH)) == [("a", "b"), ("b", "c")]
+    assert not do_overlap({"a": (0, 0, 0), "b": (0, 0, 70)}, slanted, ("a", "b"))
+    # In the next layer of tiles the sheets lie further along x.
+    assert do_overlap({"a": (0, 0, 0), "b": (15, 0, 70)}, slanted, ("a", "b"))
 
 
 def test_diagonal_tiles_are_compared_only_where_nothing_else_joins_them() -> None:

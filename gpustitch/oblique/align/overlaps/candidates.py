@@ -22,6 +22,8 @@ from gpustitch.oblique.align.points import Overlap, nearest_voxel
 
 # Mirror images of the fixed tile along these axes: the same spectrum, and no true match.
 _MIRRORS = ((0,), (1,), (2,), (0, 1, 2))
+# A lone object fits all of them: a tile that is turned over fits one, so many times as well as the others.
+_ONE_MIRROR = 2.0
 # Most peaks that are kept, and how far they are apart, binned voxels.
 _KEPT = 4
 _APART = 3
@@ -37,20 +39,16 @@ _BEYOND_DOUBT = 0.999
 # Places that correlate by this part as much as a peak, or by this part of its Fisher's z, and lead to it without a gap,
 # are one place.
 _ALIKE, _ALIKE_Z = 0.9, 0.75
-# Independent voxels without which a correlation says nothing.
-_LEAST_INDEPENDENT = 4.0
+_LEAST_INDEPENDENT = 4.0  # Voxels without which a correlation says nothing.
 # Peaks lower than this, in standard deviations, are noise whatever the mirror images say.
 _LOWEST = 4.0
 # An overlap of less than so many standard deviations of the smoothing, bins, is not cut: little would be left of it.
 _THICK = 5.0
-# Most steps to the place at which both tiles are cut alike.
-_ROUNDS = 4
-# Median of the square of a normal variable.
-_MEDIAN_SQUARE = 0.4549
+_ROUNDS = 4  # Most steps to the place at which both tiles are cut alike.
+_MEDIAN_SQUARE = 0.4549  # Median of the square of a normal variable.
 # Least and greatest correlation of a whole overlap for its standard error.
 _LEAST_CORRELATION, _SUREST_CORRELATION = 0.1, 0.999
-# Bytes for each voxel of a part that is compared without bins, measured.
-_VOXEL_BYTES = 40
+_VOXEL_BYTES = 40  # For each voxel of a part that is compared without bins, measured.
 
 Spread = tuple[tuple[float, ...], ...]
 
@@ -98,14 +96,15 @@ class Settled:
 class Found:
     """Peaks of an overlap, the highest first.
 
-    ``mirrored`` is the highest peak of the overlap's mirror images, as a height and as a correlation. ``n_voxels`` is
-    how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
+    ``mirrored`` is the highest peak of the mirror images, as a height, ``mirror`` its axes if no other fits so well.
+    ``n_voxels`` is how many voxels of each tile were read, ``binning`` how many voxels (z, y, x) were taken as one.
     """
 
     peaks: tuple[Peak, ...]
     mirrored: float
     n_voxels: int
     binning: ZYX
+    mirror: tuple[int, ...] = ()
 
 
 def find_candidates(
@@ -236,9 +235,8 @@ def _at_place(
     """
     compared = PartsCompared(overlap, binning, sigma, [()], device, counts_products=True)
     maps: Maps = []
-    for part in parts_of(overlap, (0, 0, 0), rng):
-        if _holds_bins(part, binning):
-            maps = compared.add(part, (-1, -1, -1), (1, 1, 1))
+    for part in (p for p in parts_of(overlap, (0, 0, 0), rng) if _holds_bins(p, binning)):
+        maps = compared.add(part, (-1, -1, -1), (1, 1, 1))
     if not maps:
         return None, 0.0
     around, (total, squares) = maps[0][0], compared.products
@@ -274,7 +272,7 @@ def _compared(
     slant = getattr(overlap.fixed, "shear", 0.0) * binning[0] / binning[2]
     for part in parts:
         n_voxels += part.fixed.size
-        found = _judged(compared.add(part, low, high), offsets, within, n_voxels, binning, slant)
+        found = _judged(compared.add(part, low, high), images, offsets, within, n_voxels, binning, slant)
         if found.peaks and found.peaks[0].confidence >= enough and not found.peaks[0].is_drawn_out:
             break
     return found
@@ -303,6 +301,7 @@ def _transformed(parts: Sequence[Part], reach_px: ZYX, binning: ZYX) -> float:
 
 def _judged(
     maps: Maps,
+    images: Sequence[tuple[int, ...]],
     offsets: Sequence[npt.NDArray[np.int64]],
     within: Sequence[npt.NDArray[np.bool_]],
     n_voxels: int,
@@ -317,7 +316,9 @@ def _judged(
     # So many voxels are as good as one that is independent of the others.
     alike = max(1.0, float(np.median(squares)) / _MEDIAN_SQUARE) if squares.size else 1.0
     heights = [_height(r, n / alike) for r, n in maps]
-    mirrored = max((float(h.max()) for h in heights[1:]), default=0.0)
+    turned = sorted(zip((float(h.max()) for h in heights[1:]), images[1:], strict=True), reverse=True)
+    (mirrored, mirror), (next_best, _) = [*turned, (0.0, ()), (0.0, ())][:2]
+    mirror = mirror if mirrored > _ONE_MIRROR * next_best else ()
     found: list[tuple[PxZYX, Spread, float, float, bool]] = []
     rest, correlation = np.zeros_like(heights[0]), np.where(heights[0] > 0, maps[0][0], 0)
     rest[np.ix_(*within)] = heights[0][np.ix_(*within)]
@@ -335,7 +336,7 @@ def _judged(
             rest[np.isin(summits, index[beside][summits[beside] == index[beside]])] = 0
     confidence = _confidence([height for *_, height, _ in found], mirrored)
     peaks = tuple(Peak(*f, c) for f, c in zip(found, confidence, strict=True))
-    return Found(peaks, mirrored, n_voxels, binning)
+    return Found(peaks, mirrored, n_voxels, binning, mirror)
 
 
 def _summits(heights: Floats) -> Integers:

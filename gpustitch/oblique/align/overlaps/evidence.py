@@ -52,6 +52,7 @@ def weigh(
     window_px: Sequence[int],
     still: float = 0.0,
     still_px: Sequence[float] = (0.0, 0.0),
+    beyond_px: npt.ArrayLike = 0.0,
 ) -> Evidence:
     """Weigh windows by their correlation, leave out those that disagree, and count shared voxels once.
 
@@ -71,6 +72,8 @@ def weigh(
         Such errors are noise of all windows, not objects that moved in some: then the scatter is that of all.
     still_px
         How far beyond a window (z, y) these errors are alike.
+    beyond_px
+        By how much more each offset may be off, shape (n, 3) or 0: windows that all stop short do not agree by that.
     """
     offsets, centres = np.asarray(offsets_px, np.float64), np.asarray(centres_px, np.float64)
     r = np.clip(np.asarray(correlations, np.float64), 1e-3, 1)
@@ -85,12 +88,13 @@ def weigh(
     on_axis /= on_axis.sum(axis=0)
     offset = (on_axis * offsets).sum(axis=0)
     n = 1 / (on_axis * (share @ on_axis)).sum(axis=0)
-    square = (on_axis * (offsets - offset) ** 2).sum(axis=0)
+    beyond = np.square(np.broadcast_to(np.asarray(beyond_px, np.float64), offsets.shape))
+    square = (on_axis * ((offsets - offset) ** 2 + beyond)).sum(axis=0)
     scatter = np.sqrt(square)
     if still:
         of_all = weight[:, None] / np.asarray(reaches_px, np.float64) ** 2
         off = np.clip(offsets - offset, -2 * _FAR_PX, 2 * _FAR_PX)
-        square = (of_all * off**2).sum(axis=0) / of_all.sum(axis=0)
+        square = (of_all * (off**2 + beyond)).sum(axis=0) / of_all.sum(axis=0)
     variance = (_EXPECTED_WEIGHT * (on_axis * expected).sum(axis=0) + n * square) / (_EXPECTED_WEIGHT + n - 1)
     sigma = np.sqrt(variance / n + _SYSTEMATIC_PX**2)
     of = np.flatnonzero(agrees)

@@ -28,7 +28,10 @@ _BLOCK = 8
 _STANDS_OUT = 3.0
 # A ground is elsewhere than objects if it is off by more than so many bins, and fits by so much better where it is. It
 # may be elsewhere if it is off by more than this part of a bin.
-_FAR_BINS, _BETTER, _DOUBTFUL_BINS = 1.25, 40.0, 0.5
+_FAR_BINS, _BETTER, _DOUBTFUL_BINS = 1.25, 40.0, 0.3
+# Once it is settled, it is elsewhere if it is off by so many of its stated errors, which err high; in good tissue it is
+# off by less than .8 of them, measured, and beyond the second it may be elsewhere.
+_OFF_SIGMAS, _DOUBTFUL_SIGMAS = 3.0, 1.2
 
 
 class Ground:
@@ -131,6 +134,17 @@ class GroundFound:
         if (off > _FAR_BINS).any() and self.peak.odds_against(offset_px) > _BETTER:
             return "yes"
         return "perhaps" if (off > _DOUBTFUL_BINS).any() else "no"
+
+
+def settled_elsewhere(off_px: npt.ArrayLike, sigma_px: npt.ArrayLike) -> Literal["no", "perhaps", "yes"]:
+    """Whether a ground that is off by so much, with this standard error (z, y, x both), is elsewhere than objects.
+
+    What moved did so along any direction: the axes count together.
+    """
+    sigmas = float(np.linalg.norm(np.asarray(off_px) / np.asarray(sigma_px)))
+    if sigmas > _OFF_SIGMAS:
+        return "yes"
+    return "perhaps" if sigmas > _DOUBTFUL_SIGMAS else "no"
 
 
 def find_ground(

@@ -43,6 +43,8 @@ _BATCH_BYTES = 2**28
 
 # Windows of this size are tried after larger ones.
 _SMALLER_PX = 21
+# A window whose peak seems to be further away than a voxel, and by more than this, does not know where it is.
+_BEYOND_PX = 1.0
 # The level about a voxel is that of a Gaussian so many times as wide as the smoothing.
 _WIDE = 4.0
 
@@ -76,16 +78,22 @@ class Windows:
 
 @dataclass(frozen=True)
 class Found:
-    """Where a window lies in the moving tile, and how far the peak of its correlation reaches, as in ``Between``."""
+    """Where a window lies in the moving tile; the rest as in ``Between``."""
 
     match: Match
     spread: tuple[tuple[float, float, float], ...]
+    beyond: PxZYX = (0.0, 0.0, 0.0)
 
     @property
     def offset_px(self) -> PxZYX:
         """Fixed less moving place."""
         z, y, x = (a - b for a, b in zip(self.match.fixed_px, self.match.moving_px, strict=True))
         return z, y, x
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its correlation has a peak there: along fibres it stops anywhere, and knows the slope at most."""
+        return max(self.beyond) <= _BEYOND_PX
 
     def is_near(self, place: ZYX, near_px: PxZYX | None) -> bool:
         """Whether it leads within ``near_px`` voxels of an offset; None for wherever."""
@@ -245,7 +253,7 @@ def _found(settled: Mapping[int, tuple[ZYX, Summit]], points: Integers) -> list[
     ):
         dz, dy, dx = between.place
         moving = place[0] + dz, place[1] + dy, place[2] + dx
-        found.append(Found(Match((z, y, x), moving, summit.correlation), between.spread))
+        found.append(Found(Match((z, y, x), moving, summit.correlation), between.spread, between.beyond))
     return found
 
 

@@ -10,6 +10,7 @@ from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates, settle
+from gpustitch.oblique.align.overlaps.reasons import why_nothing
 from gpustitch.oblique.align.points import Overlap
 
 SPACING = Spacing(1.3, 1.8, 1.3)
@@ -45,6 +46,18 @@ def test_the_true_place_stands_out_wherever_the_stage_is_within_reach(error, axi
     assert found.peaks[0].confidence > 0.5
     assert np.abs(np.subtract(found.peaks[0].offset_px, true)).max() < 1.6 * max(found.binning)
     assert sum(p.confidence for p in found.peaks) < 1
+
+
+@pytest.mark.parametrize(("axis", "name", "beside"), [(0, "columns", 1), (1, "rows", 2), (2, "frames", 1)])
+def test_a_tile_that_is_turned_over_is_known_to_be(axis: int, name: str, beside: int) -> None:
+    """Along an axis on which the tiles do not lie beside each other: there the overlap turns over in itself."""
+    shape, true = (44, 60, 64), tuple(40 if k == beside else 0 for k in range(3))
+    whole = cells(tuple(n + t for n, t in zip(shape, true, strict=True)), 900)
+    overlap = cut(whole, shape, true, true)
+    turned = Overlap(overlap.fixed, ArrayVolume(np.flip(overlap.moving.read(Box.of_shape(shape)), axis), SPACING), true)
+    reason = why_nothing(search(turned), (12, 12, 12))
+    assert "mirror images (" in reason and f"the order of {name}" in reason
+    assert "mirror images (" not in why_nothing(search(overlap), (12, 12, 12))
 
 
 @pytest.mark.parametrize("seed", range(4))

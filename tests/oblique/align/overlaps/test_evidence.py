@@ -117,3 +117,11 @@ def test_windows_that_noise_leads_elsewhere_count_in_the_error_beside_a_pattern(
     assert not alone.agrees[14:].any() and not beside.agrees[14:].any()
     assert alone.offset_px == beside.offset_px and alone.scatter_px == beside.scatter_px
     assert np.min(np.divide(beside.sigma_px, alone.sigma_px)) > 2
+
+
+def test_windows_that_all_stop_short_of_their_peak_do_not_agree_by_that() -> None:
+    offsets = np.tile([1.0, 2.0, 3.0], (20, 1))
+    found = weigh(offsets, np.full(20, 0.95), reach(20), apart(20), WINDOW, beyond_px=np.tile([0.8, 0, 0], (20, 1)))
+    alone = weigh(offsets, np.full(20, 0.95), reach(20), apart(20), WINDOW)
+    assert found.sigma_px[0] > 0.15 > 3 * alone.sigma_px[0]
+    assert found.sigma_px[1:] == alone.sigma_px[1:] and found.offset_px == alone.offset_px

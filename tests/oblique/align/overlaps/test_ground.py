@@ -64,8 +64,8 @@ def test_voxels_that_are_not_finite_are_no_ground() -> None:
 
 @pytest.mark.parametrize(
     ("off", "height", "is_elsewhere"),
-    [((0, 0, 0), 15.0, "no"), ((1.5, 0, 0), 15.0, "no"), ((3, 0, 0), 15.0, "perhaps"), ((6, 0, 0), 15.0, "yes"),
-     ((6, 0, 0), 4.0, "perhaps"), ((0, 5, -9), 15.0, "yes")],
+    [((0, 0, 0), 15.0, "no"), ((1, 0, 0), 15.0, "no"), ((1.5, 0, 0), 15.0, "perhaps"), ((3, 0, 0), 15.0, "perhaps"),
+     ((6, 0, 0), 15.0, "yes"), ((6, 0, 0), 4.0, "perhaps"), ((0, 5, -9), 15.0, "yes")],
 )  # fmt: skip
 def test_a_ground_is_elsewhere_if_it_is_far_and_fits_far_better(off, height: float, is_elsewhere: str) -> None:
     spread = tuple(tuple(row) for row in (np.eye(3) * 25).tolist())
