@@ -80,8 +80,8 @@ def is_similarity_file(path: str | Path) -> bool:
             return bool(np.lib.format.open_memmap(path, mode="r").ndim == 2)
     if suffix in _TEXTS:
         raise ParameterError(
-            f"{path}: similarities are read from an .npz with 'matrix' or 'half_strip', a 2-D .npy or a TIFF of one "
-            "page; numpy.savez(FILE, matrix=...) writes such an .npz"
+            f"{path} is of no kind that planes are read from; similarities are read from an .npz with 'matrix' or "
+            "'half_strip', a 2-D .npy or a TIFF of one page; numpy.savez(FILE, matrix=...) writes such an .npz"
         )
     if suffix in TIFF_SUFFIXES:
         with opened_tiff(path) as tiff:

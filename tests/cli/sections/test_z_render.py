@@ -67,7 +67,7 @@ def test_defaults_and_what_it_says(series, tmp_path):
     result = call(folder / "in.npy", folder / "z.csv", tmp_path / "v", "--voxel-size", "1,1,1")
     assert result.exit_code == 0, result.output
     n = int(np.ptp(positions)) + 1
-    assert "device " in result.output and "blocks\n" in result.output
+    assert "device " in result.output and "render: 1 block\n" in result.output
     assert f"30 sections to {n} planes of 50 x 40; voxels of 1 x 1 x 1 um" in result.output
     volume = PrecomputedVolume(tmp_path / "v")
     np.testing.assert_array_equal(volume.read(Box.of_shape(volume.shape)), expected(planes, positions, 1.0))

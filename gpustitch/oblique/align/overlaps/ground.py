@@ -29,9 +29,9 @@ _STANDS_OUT = 3.0
 # A ground is elsewhere than objects if it is off by more than so many bins, and fits by so much better where it is. It
 # may be elsewhere if it is off by more than this part of a bin.
 _FAR_BINS, _BETTER, _DOUBTFUL_BINS = 1.25, 40.0, 0.3
-# Once it is settled, it is elsewhere if it is off by so many of its stated errors, which err high; in good tissue it is
-# off by less than .8 of them, measured, and beyond the second it may be elsewhere.
-_OFF_SIGMAS, _DOUBTFUL_SIGMAS = 3.0, 1.2
+# Once it is settled, it is elsewhere if it is off by so many voxels and standard errors along an axis, and may be from
+# so many of both along all axes together. In tissue that did not move it was off by up to 1.8 voxels, at 4.7 errors.
+_OFF_PX, _OFF_SIGMAS, _DOUBTFUL_PX, _DOUBTFUL_SIGMAS = 1.5, 3.0, 1.0, 5.0
 
 
 class Ground:
@@ -141,10 +141,11 @@ def settled_elsewhere(off_px: npt.ArrayLike, sigma_px: npt.ArrayLike) -> Literal
 
     What moved did so along any direction: the axes count together.
     """
-    sigmas = float(np.linalg.norm(np.asarray(off_px) / np.asarray(sigma_px)))
-    if sigmas > _OFF_SIGMAS:
+    off, sigma = np.abs(np.asarray(off_px)), np.asarray(sigma_px)
+    if (off > _OFF_PX + _OFF_SIGMAS * sigma).any():
         return "yes"
-    return "perhaps" if sigmas > _DOUBTFUL_SIGMAS else "no"
+    together = float(np.linalg.norm(off)), float(np.linalg.norm(off / sigma))
+    return "perhaps" if together[0] > _DOUBTFUL_PX and together[1] > _DOUBTFUL_SIGMAS else "no"
 
 
 def find_ground(

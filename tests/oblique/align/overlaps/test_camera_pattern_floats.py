@@ -43,7 +43,7 @@ def found(made: Taken, volumes: dict[str, Volume]) -> tuple[float, np.ndarray]:
     return still.share, Cleared(volumes[made.mosaic.tiles[0].name], still.halves[0]).read(BOX)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("raw", [True, False])
 def test_floats_of_any_size_show_the_pattern_that_counts_show(counts: Taken, raw: bool) -> None:
     share, cleared = found(counts, counts.volumes if raw else times(counts, 1, "uint16", raw=False))
@@ -54,7 +54,7 @@ def test_floats_of_any_size_show_the_pattern_that_counts_show(counts: Taken, raw
         np.testing.assert_allclose(floats, cleared * scale, atol=1e-4 * np.abs(cleared).max() * scale)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("wrong", [1e30, -1e30, np.inf, np.nan])
 def test_frames_with_a_pixel_that_is_no_light_tell_nothing(counts: Taken, wrong: float) -> None:
     """Some frames of each tile have such a pixel; the others show the pattern."""
