@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpustitch.model import Box, Coverage, Spacing, Volume
+from gpustitch.model import Box, Volume
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.through import Through
 
 # Greatest voxels within these are taken as they are: squares of them, over a whole overlap, fit into float32.
 USUAL = (1e-12, 1e12)
@@ -41,22 +42,12 @@ def _power(volume: Volume, shared: Box) -> int:
     return 0 if greatest == 0 or USUAL[0] <= greatest <= USUAL[1] else -math.frexp(greatest)[1]
 
 
-class Scaled:
+class Scaled(Through):
     """A volume of floats, each times two to a power."""
 
     def __init__(self, volume: Volume, power: int) -> None:
-        self._volume, self._power = volume, power
-        self.spacing: Spacing = volume.spacing
-        self.dtype: np.dtype[Any] = volume.dtype
-        if hasattr(volume, "depth"):
-            self.depth: int = volume.depth
-        if hasattr(volume, "read_along_sheet"):
-            self.read_along_sheet = self._read_along_sheet
-
-    @property
-    def coverage(self) -> Coverage:
-        """Which voxels hold data."""
-        return self._volume.coverage
+        super().__init__(volume, volume.dtype)
+        self._power = power
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``."""

@@ -23,6 +23,7 @@ from gpustitch.oblique.align.in_range import Scaled
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.counted import Counted
 from gpustitch.oblique.align.overlaps.strip import between_bins, sums_of_bins
+from gpustitch.oblique.align.through import Through
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # Samples of each half of the mosaic that tell whether there is a pattern, and that then tell the pattern; of volumes on
@@ -96,22 +97,12 @@ class Still:
     share: float
 
 
-class Cleared:
+class Cleared(Through):
     """A volume in counts, less the camera's pattern, float32. What is not covered says nothing."""
 
     def __init__(self, volume: Volume, pattern: CameraPattern) -> None:
-        self._volume, self._pattern = Scaled(volume, pattern.power) if pattern.power else volume, pattern
-        self.spacing: Spacing = volume.spacing
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
-        if hasattr(volume, "depth"):
-            self.depth: int = volume.depth
-        if hasattr(volume, "read_along_sheet"):
-            self.read_along_sheet = self._read_along_sheet
-
-    @property
-    def coverage(self) -> Coverage:
-        """Which voxels hold data."""
-        return self._volume.coverage
+        super().__init__(Scaled(volume, pattern.power) if pattern.power else volume, np.dtype(np.float32))
+        self._pattern = pattern
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``."""

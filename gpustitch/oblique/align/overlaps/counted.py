@@ -6,13 +6,13 @@ import math
 import threading
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from gpustitch.model import Box, Coverage, Spacing, Volume
+from gpustitch.model import Box, Volume
+from gpustitch.oblique.align.through import Through
 
 
-class Counted:
+class Counted(Through):
     """A volume that counts the bytes read of it. Threads may share it.
 
     A volume may say itself what it reads (``n_bytes_read``), as raw frames do. Else a box counts with all the frames
@@ -20,15 +20,9 @@ class Counted:
     """
 
     def __init__(self, volume: Volume) -> None:
-        self._volume, self._lock = volume, threading.Lock()
-        self.spacing: Spacing = volume.spacing
-        self.dtype: np.dtype[Any] = volume.dtype
-        self._n_bytes = 0
+        super().__init__(volume, volume.dtype)
+        self._lock, self._n_bytes = threading.Lock(), 0
         self._before: int | None = getattr(volume, "n_bytes_read", None)
-        if hasattr(volume, "depth"):
-            self.depth: int = volume.depth
-        if hasattr(volume, "read_along_sheet"):
-            self.read_along_sheet = self._read_along_sheet
 
     @property
     def n_bytes(self) -> int:
@@ -36,11 +30,6 @@ class Counted:
         if self._before is None:
             return self._n_bytes
         return self._volume.n_bytes_read - self._before  # type: ignore[attr-defined, no-any-return]
-
-    @property
-    def coverage(self) -> Coverage:
-        """Which voxels hold data; frames may turn out to be unreadable while others are read."""
-        return self._volume.coverage
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Voxels of ``box``; zero outside the grid."""
@@ -51,7 +40,6 @@ class Counted:
         return self._volume.read(box)
 
     def _read_along_sheet(self, box: Box) -> npt.NDArray[Any]:
-        """Pixels of raw frames, where the volume is made of them."""
         self._count(box.size)
         return self._volume.read_along_sheet(box)  # type: ignore[attr-defined, no-any-return]
 

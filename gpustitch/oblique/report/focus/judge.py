@@ -66,11 +66,14 @@ def _soft(sure: Mapping[Pair, Blur]) -> list[str]:
 
 def _of_tile(tile: str, sure: Mapping[Pair, Blur], blurs: Mapping[Pair, Blur]) -> str:
     """Where a tile is out of focus: everywhere, or beside some neighbours alone."""
-    more = {a if b == tile else b: (blur.px2 if b == tile else -blur.px2) for (a, b), blur in _with(tile, blurs)}
+    # By how much more it is blurred than each neighbour, and the error.
+    more = {
+        a if b == tile else b: (blur.px2 if b == tile else -blur.px2, blur.sigma_px2)
+        for (a, b), blur in _with(tile, blurs)
+    }
     sharper = [a if b == tile else b for (a, b), blur in _with(tile, sure) if (blur.px2 > 0) == (b == tile)]
-    most = max(more[name] for name in sharper)
-    errors = {a if b == tile else b: blur.sigma_px2 for (a, b), blur in _with(tile, blurs)}
-    alike = [name for name in more if more[name] + 2 * errors[name] < _AS_SHARP * most]
+    most = max(more[name][0] for name in sharper)
+    alike = [name for name, (px2, error) in more.items() if px2 + 2 * error < _AS_SHARP * most]
     where = f"is out of focus beside {listed(sharper, _NAMED)}"
     return f"{tile} {where}" + (f", but not beside {listed(alike, _NAMED)}" if alike else "")
 
