@@ -125,9 +125,10 @@ def test_a_row_is_what_it_is_by_stages(
     np.testing.assert_allclose(voxels(at_once), voxels(staged), rtol=0, atol=1)
     assert voxels(at_once).std() > 10
     assert ratio(at_once) == ratio(staged) and 0.4 < (ratio(staged) or 0) < 0.6
-    # Positions come from frames as they are, or from what was destriped whole and interpolated of them.
+    # Positions come from frames as they are, or from what was destriped whole and interpolated of them. The same
+    # frames are read as other types: float32 products of other kernels of the BLAS round otherwise.
     apart = origins(at_once) - origins(run(plan(found)))
-    assert np.abs(apart).max() < (1e-9 if step == STEP and not is_destriped else 0.05)
+    assert np.abs(apart).max() < (1e-5 if step == STEP and not is_destriped else 0.05)
 
 
 def test_a_stack_and_a_single_tile_are_what_they_are_by_stages(row: Path, stack: Path, tmp_path: Path) -> None:
