@@ -26,7 +26,7 @@ from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.flat.stage import IlluminationResult, estimated, plan
 from gpustitch.running.progress import Silent
 
-SEEDS = range(4)
+SEEDS = range(3)
 ROWS, COLUMNS, N = 96, 144, 96
 ALLOWED = 0.03
 DARK = 100.0

@@ -25,6 +25,8 @@ _SURELY_CHANGED = 2.0
 _UNSEEN = 0.05
 # The background lies between these: standard deviations above the offset, and part of the brightness of tissue.
 _BACKGROUND_SIGMAS, _BACKGROUND_SHARE = 3.0, 0.3
+# Part of the values that count and would not in half of the light: the flat is then too even.
+_NEAR_BACKGROUND = 0.1
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,11 @@ class Verdict:
             yield (
                 f"`background` {background} is too high for tissue of about {look.floor + look.bright:.0f} counts: dim "
                 f"tissue is not counted; give about {look.background}, {other}"
+            )
+        elif (near := look.near(background)) > _NEAR_BACKGROUND:
+            yield (
+                f"the flat may be too even: {100 * near:.0f} % of the values that count would be below `background` in "
+                "half of the light, and not count there; tissue much brighter than the camera's noise would tell"
             )
 
     def record(self, *, is_used: bool) -> dict[str, Any]:

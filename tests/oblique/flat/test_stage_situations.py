@@ -121,6 +121,12 @@ def test_light_that_changes_between_tiles_is_told(across, strength, is_told, mon
     assert made.record(is_used=True)["change_percent"] == pytest.approx(100 * strength * X.std(), rel=0.15, abs=1.5)
 
 
+@pytest.mark.parametrize(("level", "cells", "is_told"), [(0, 20000, True), (900, 3000, False), (60, 3000, False)])
+def test_a_flat_of_what_is_hardly_brighter_than_nothing_may_be_too_even(level, cells, is_told, monkeypatch, tmp_path):
+    _, heard = estimated(monkeypatch, tmp_path, frames(level=level, cells=cells, empty=0.3), auto=True)
+    assert any("may be too even" in said for said in heard.warnings) == is_told
+
+
 @pytest.mark.parametrize(("part", "is_told"), [(0.0, False), (0.06, True)])
 def test_columns_that_jump_are_a_fault_of_the_flat(part, is_told, monkeypatch, tmp_path):
     light = GAUSSIAN * np.where(np.arange(COLUMNS) % 2, 1 + part, 1 - part)
