@@ -45,16 +45,19 @@ class Spread:
     def of_model(self, degrees: Degrees) -> tuple[float, float]:
         """Standard deviations over the frame of a flat with these terms, as fractions of the light; NaN if unknown.
 
-        The first is over choices of frames: the mean square of all patterns, as often as the model has terms. A few
-        terms alone would tell little. The second is half of what flats of the first and of the last frames differ by.
+        The first is over choices of frames: the mean square of all patterns, as often as the model has terms, as a few
+        terms alone tell little; or that of its own terms where it is more, as of tissue that is coarse. The second is
+        half of what flats of the first and of the last frames differ by.
         """
         n = int(np.count_nonzero(self.known))
         if n < _BLOCKS_EACH * len(_PATTERNS):
             return np.nan, np.nan
         patterns, own = (_directions(self.known, terms) for terms in (_PATTERNS, degrees))
-        square = np.mean([np.square(patterns.T @ one).mean() for one in self.turns])
-        changed = np.square(own.T @ self.change).sum()
-        return math.sqrt(float(square) * own.shape[1] / n), math.sqrt(float(changed) / n)
+        alike, coarse = (
+            float(np.mean([np.square(terms.T @ one).mean() for one in self.turns])) for terms in (patterns, own)
+        )
+        changed = float(np.square(own.T @ self.change).sum())
+        return math.sqrt(max(alike, coarse) * own.shape[1] / n), math.sqrt(changed / n)
 
 
 def _directions(known: Bools, degrees: Degrees) -> Floats:

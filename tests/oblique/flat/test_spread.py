@@ -29,8 +29,8 @@ def test_chance_is_the_error_that_noise_makes(degrees, n_terms, known):
     # A quarter of the variance of a quarter of the frames, spread over the blocks.
     true = 0.1 * (n_terms / known.sum()) ** 0.5
     chances, changes = np.array(found).T
-    assert chances.mean() == pytest.approx(true, rel=0.1)
-    assert chances.std() < 0.3 * true
+    assert 0.9 * true < chances.mean() < 1.3 * true
+    assert chances.min() > 0.6 * true
     assert (changes**2).mean() ** 0.5 == pytest.approx(true, rel=0.4)
 
 
@@ -42,8 +42,8 @@ def test_what_first_and_last_frames_differ_by_is_no_chance():
 
 def test_what_turns_differ_by_is_chance():
     chance, change = of_quarters(0.0, 1, turning=0.3).of_model(QUADRATIC)
-    # One pattern of 14, in one pairing of two, as often as the model has terms.
-    assert chance == pytest.approx(0.3 * X.std() * (3 / 28) ** 0.5)
+    # In one pairing of two.
+    assert chance == pytest.approx(0.3 * X.std() * 0.5**0.5)
     assert change == pytest.approx(0, abs=1e-12)
 
 
