@@ -145,7 +145,7 @@ class Verdict:
             )
         if judged.scatter > _SCATTER:
             yield (
-                f"the flat is uncertain by {_percent(judged.scatter)}: halves of the frames give different ones; {more}"
+                f"the flat is uncertain by {_percent(judged.scatter)}: parts of the frames give different ones; {more}"
             )
         if judged.change > max(_CHANGE, _SURELY_CHANGED * judged.scatter):
             yield (
