@@ -192,7 +192,14 @@ def inside_texture(shape, *_):
 
 def frames_of_halves(rng, step):
     frames = noise(rng, (24, *rng.integers(40, 90, 2)))
-    return frames, int(rng.integers(8, 14)), Binning(95.0, 256, 1, 20), int(rng.integers(0, step)), step
+    first = int(rng.integers(8, 14))
+    return (
+        frames,
+        (first // 2, first - first // 2, 6, 18 - first),
+        Binning(95.0, 256, 1, 20),
+        int(rng.integers(0, step)),
+        step,
+    )
 
 
 def flattened_frames(way, dtype, rng):

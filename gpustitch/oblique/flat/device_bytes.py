@@ -47,11 +47,13 @@ def flattened_bytes(
 
 
 @states(percentiles_of)
-def percentiles_of_bytes(frames: Shaped, n_first: int, binning: Binning, first: int = 0, step: int = 1) -> int:
+def percentiles_of_bytes(
+    frames: Shaped, sizes: tuple[int, ...], binning: Binning, first: int = 0, step: int = 1
+) -> int:
     """Counts and bins of each pixel, or those of a half and its frames where these are some of all pixels."""
-    n, rows, columns = frames.shape
+    _, rows, columns = frames.shape
     some = -(-max(0, rows - first) // step) * -(-columns // step)
-    half = max(n_first, n - n_first) * some * frames.dtype.itemsize if step > 1 else 0
+    half = max(sum(sizes[:2]), sum(sizes[2:])) * some * frames.dtype.itemsize if step > 1 else 0
     return max(8 * rows * columns, half + 8 * some)
 
 
@@ -71,7 +73,7 @@ def within_device(chosen: Chosen) -> Chosen:
         of_grid = (-(-n // chosen.grid) for n in (rows, chosen.frame_shape[1]))
         frames = Shaped((chosen.n_frames, *of_grid), chosen.sources[0].dtype)
         step = chosen.step // chosen.grid
-        return n_at_once * (frames.nbytes + percentiles_of_bytes(frames, chosen.n_frames, _NO_BINS, step=step))
+        return n_at_once * (frames.nbytes + percentiles_of_bytes(frames, (chosen.n_frames,), _NO_BINS, step=step))
 
     rows = chosen.band_rows
     while needed(rows) > most:

@@ -2,14 +2,15 @@
 
 Percentiles of two halves of the frames have the light in common, and differ in tissue and noise. So a model fitted to
 one half is judged by the other. What it misses of the light shows in both ways of judging, and noise in neither.
-Stripes show in both too. Light is smooth from row to row, so rows that jump are stripes and no fault of a flat.
+Stripes show in both too. Light is smooth from row to row, so rows that jump are stripes and no fault of a flat. Columns
+that jump are one: nothing else takes them out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Bools, Floats
 from gpustitch.oblique.flat.fit import FlatFit, FlatOptions, counts_of, refitted_counts, usable
-from gpustitch.oblique.flat.percentiles import Percentiles
+from gpustitch.oblique.flat.percentiles import Parts, Percentiles
+from gpustitch.oblique.flat.spread import Spread
 
 # Side of the blocks in whose means the misfit is sought; small frames have smaller ones, to make so many along a side.
 _BLOCK_PX, _BLOCKS_ALONG, _LEAST_BLOCK_PX = 10, 12, 2
@@ -26,6 +28,9 @@ _BLOCK_SHARE, _COVERED = 0.25, 0.99
 _LEAST_BLOCKS = 6
 # What is told must exceed noise by so many standard errors.
 _SURE = 2.0
+# A flat whose light varies by less than so many times its scatter may be chance: neighbouring frames are alike, which
+# halves do not tell.
+_SURELY_UNEVEN = 3.0
 # Stripes are sought in so many parts of the columns; a shadow may darken a part of its rows only.
 _STRIPE_PARTS = 4
 # A richer model must be better than a simpler one by this part of the misfit, and by this much.
@@ -36,12 +41,17 @@ _GOOD, _MUCH_BETTER = 0.01, 0.5
 
 
 @dataclass(frozen=True)
-class Halves:
-    """Percentiles of the two halves of the frames, of the frame's ``rows`` and ``columns`` with these numbers."""
+class Sampled:
+    """Percentiles of parts of the frames, of the frame's ``rows`` and ``columns`` with these numbers."""
 
-    parts: tuple[Percentiles, Percentiles]
+    parts: Parts
     rows: npt.NDArray[np.intp]
     columns: npt.NDArray[np.intp]
+
+    @property
+    def halves(self) -> tuple[Percentiles, Percentiles]:
+        """Percentiles of the two halves of the frames."""
+        return self.parts.halves
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Judged:
         What it may be where noise hides some of it.
     scatter
         Standard deviation of the flat over choices of frames, as a fraction of the light. NaN if unknown.
+    change
+        Half of what flats of the first and of the last frames differ by, as a fraction of the light. NaN if unknown.
     model, errors, noise
         Of each block: logarithm of the model, its squared error as judged by the other half, and the part of noise.
     """
@@ -69,6 +81,7 @@ class Judged:
     sure_misfit: float = np.nan
     possible_misfit: float = np.nan
     scatter: float = np.nan
+    change: float = np.nan
     model: Floats = field(default_factory=lambda: np.empty(0))
     errors: Floats = field(default_factory=lambda: np.empty(0))
     noise: Floats = field(default_factory=lambda: np.empty(0))
@@ -76,6 +89,16 @@ class Judged:
     def is_better_than(self, other: Judged) -> bool:
         """Whether this is noticeably better than the other; False if that is unknown."""
         return bool(self.misfit < min((1 - _BETTER_SHARE) * other.misfit, other.misfit - _TIE))
+
+    @property
+    def unevenness(self) -> float:
+        """Standard deviation of the model over the blocks, as a fraction of the light; 0 of no flat."""
+        return float(self.model.std()) if self.model.size else 0.0
+
+    @property
+    def is_surely_uneven(self) -> bool:
+        """Whether the flat tells more of the light than of the choice of frames; False if that is unknown."""
+        return self.unevenness > _SURELY_UNEVEN * self.scatter
 
     def is_surely_better_than(self, other: Judged) -> bool:
         """Whether this is noticeably better than the other, and not by chance; both are judged by the same blocks."""
@@ -92,26 +115,29 @@ class Judge:
 
     Parameters
     ----------
-    halves
-        Percentiles of two halves of the frames.
+    sampled
+        Percentiles of parts of the frames.
     options
         Bins and background.
     """
 
-    def __init__(self, halves: Halves, options: FlatOptions) -> None:
-        self._halves, self._options = halves, options
-        height, width = halves.parts[0].bins.shape
+    def __init__(self, sampled: Sampled, options: FlatOptions) -> None:
+        self._sampled, self._options = sampled, options
+        height, width = sampled.halves[0].bins.shape
         self._side = max(_LEAST_BLOCK_PX, min(_BLOCK_PX, height // _BLOCKS_ALONG, width // _BLOCKS_ALONG))
         self._seen = np.zeros((height, width), np.bool_)
         self._known = np.zeros((height // self._side, width // self._side), np.bool_)
         try:
-            first, second = (usable(part.bins, part.count, options) for part in halves.parts)
+            first, second = (usable(part.bins, part.count, options) for part in sampled.halves)
         except ParameterError:  # too few pixels in a half
             return
         self._seen = first & second
         self._known = self._sums(self._seen) > _BLOCK_SHARE * self._side**2
         if self.is_able:
-            self._logs = [self._log(counts_of(part.bins, options)) for part in halves.parts]
+            counts = [counts_of(part.bins, options) for part in sampled.halves]
+            self._logs = [self._log(one) for one in counts]
+            self._of_columns = self._jumps(counts)
+            self._spread = self._spread_of_quarters()
 
     @property
     def is_able(self) -> bool:
@@ -144,14 +170,16 @@ class Judge:
         """The judgement of a flat that was fitted to all frames with these options."""
         if not self.is_able:
             return Judged(fit)
-        at = self._halves.rows, self._halves.columns
+        at = self._sampled.rows, self._sampled.columns
         try:
-            models = [refitted_counts(fit, part.bins, part.count, at, options) for part in self._halves.parts]
+            models = [refitted_counts(fit, part.bins, part.count, at, options) for part in self._sampled.halves]
         except ParameterError:
             return Judged(fit)
         change = np.log(models[0]) - np.log(models[1])
         first, second = (self._log(model) for model in models)
-        return self._judged(fit, first, second, float(change.std()) / 2)
+        found = self._judged(fit, first, second, float(change.std()) / 2)
+        chance, changed = self._spread.of_model(fit.basis.degrees)
+        return replace(found, scatter=float(np.fmax(found.scatter, chance)), change=changed)
 
     def _judged(self, fit: FlatFit | None, first: Floats, second: Floats, scatter: float) -> Judged:
         """The misfit of a model, from how much each half's flat misses of the other half."""
@@ -160,6 +188,7 @@ class Judge:
         # The flat of all frames scatters half as much as those of the halves, squared.
         square = float((errors - noise).mean()) - scatter**2
         square -= self._striped(self._logs[0] - second, self._logs[1] - first)
+        square += self._of_columns
         doubt = _SURE * self._noise_of_products()
         misfit, least, most = (math.sqrt(max(0.0, one)) for one in (square, square - doubt, max(0.0, square) + doubt))
         return Judged(
@@ -194,6 +223,31 @@ class Judge:
         n = self._known[:, columns].sum(axis=1)
         means: Floats = np.divide(grid[:, columns].sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
         return means
+
+    def _jumps(self, counts: Sequence[Floats]) -> float:
+        """Mean square, as a fraction of the light, of what columns of pixels have beyond those around them.
+
+        Halves have it in common, and noise not. Blocks are too wide to show it.
+        """
+        n = self._seen.sum(axis=0)
+        is_known = n > _BLOCK_SHARE * len(self._seen)
+        sums = [np.where(self._seen, np.log(one), 0).sum(axis=0) for one in counts]
+        width = self._side // 2 * 2 + 1
+        first, second = (_jumping(np.where(is_known, one / np.maximum(n, 1), np.nan), width) for one in sums)
+        common = (first * second)[np.isfinite(first * second)]
+        return max(0.0, float(common.mean())) * width / (width - 1) if len(common) else 0.0
+
+    def _spread_of_quarters(self) -> Spread:
+        """How much smooth light depends on the frames."""
+        quarters = self._sampled.parts.quarters
+        try:
+            seen = self._seen & np.logical_and.reduce([usable(one.bins, one.count, self._options) for one in quarters])
+        except ParameterError:  # too few pixels in a quarter
+            return Spread()
+        n = self._sums(seen)
+        known = self._known & (n > _BLOCK_SHARE * self._side**2)
+        light = (self._sums(np.where(seen, counts_of(one.bins, self._options), 0))[known] for one in quarters)
+        return Spread.of(known, [_centred(np.log(one / n[known])) for one in light])
 
     def _noise_of_products(self) -> float:
         """Standard error of the mean, over the known blocks, of the product of the halves' noise.
@@ -236,6 +290,14 @@ def best(judged: Sequence[Judged]) -> Judged:
 
 def _n_terms(judged: Judged) -> int:
     return 0 if judged.fit is None else len(judged.fit.terms)
+
+
+def _jumping(values: Floats, width: int) -> Floats:
+    """Each value less the mean of an odd number of values around it, which all must be known."""
+    if len(values) < width:
+        return np.empty(0)
+    around = np.lib.stride_tricks.sliding_window_view(values, width)
+    return np.asarray(values[width // 2 : len(values) - width // 2] - around.mean(axis=1))
 
 
 def _centred(values: Floats) -> Floats:

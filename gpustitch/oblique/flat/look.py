@@ -45,6 +45,8 @@ class Look:
         The value at which the camera ends; None if no frame reaches it.
     spots
         Bright spots.
+    values
+        Some of the counts, (values,).
     """
 
     offset: Offset | None
@@ -53,12 +55,19 @@ class Look:
     bright: float
     saturation: int | None
     spots: Spots = field(repr=False)
+    values: HostArray = field(default_factory=lambda: np.empty(0), repr=False)
 
     @property
     def background(self) -> int:
         """Least count that is tissue."""
         noise = _TISSUE_SIGMAS * self.offset.sigma if self.offset else 0.0
         return int(np.ceil(self.floor + max(1.0, noise, _TISSUE_SHARE * self.bright)))
+
+    def near(self, background: float) -> float:
+        """Part of the values from the background up that half of the light would take below it."""
+        counted = self.values >= background
+        near = counted & (self.values - self.floor < 2 * (background - self.floor))
+        return float(near.sum()) / max(1.0, float(counted.sum()))
 
     def bins(self, n_bins: int, values_per_bin: int | None) -> tuple[int, int]:
         """Number and width of the bins, at most ``n_bins``; of ``values_per_bin`` counts if that is given.
@@ -96,7 +105,7 @@ def first_look(frames: Iterable[HostArray], dark: float) -> Look:
     top = int(values.max(initial=0))
     at_top = np.count_nonzero(values == top)
     is_end = bright > 0 and at_top > max(2, _SATURATED * len(values))
-    return Look(offset, floor, least, bright, top if is_end else None, Spots.joined(spots))
+    return Look(offset, floor, least, bright, top if is_end else None, Spots.joined(spots), values)
 
 
 def _some(frame: HostArray) -> HostArray:

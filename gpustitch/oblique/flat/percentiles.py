@@ -1,12 +1,14 @@
-"""Percentile bins of every pixel over frames, band by band: of all frames, and of two halves of them.
+"""Percentile bins of every pixel over frames, band by band: of all frames, and of halves and quarters of them.
 
 The halves take turns of consecutive frames, which show much the same tissue. What both halves agree on is light; where
-they differ it is tissue and noise. They hold every so many rows and columns, as what is smooth shows there too. Of
-frames with many pixels, so do the percentiles of all frames.
+they differ it is tissue and noise. A quarter is what a half has of the first or of the last frames. Halves and quarters
+hold every so many rows and columns, as what is smooth shows there too. Of frames with many pixels, so do the
+percentiles of all frames.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +25,11 @@ from gpustitch.running.progress import SILENT, Progress, tracked
 from gpustitch.running.threads import ordered_map
 
 FRAMES_PER_READ = 32
-# Which half takes each turn of consecutive frames: brightness that drifts evenly, or bends, is the same in both.
-_TURNS = (0, 1, 1, 0, 1, 0, 0, 1)
+# Which quarter takes each turn of consecutive frames. The first two are one half and the last two the other: brightness
+# that drifts evenly, or bends, is the same in both. The inner quarters are of the first frames, the outer of the last.
+_QUARTERS = (1, 2, 2, 1, 3, 0, 0, 3)
+# Halves and quarters.
+_N_PARTS = 6
 # Pixels of a frame that the halves hold, about, and at least so many that a smooth model is fitted to.
 _JUDGED_PIXELS, _FITTED_PIXELS = 1 << 16, 1 << 18
 # Step between frames checked for values beyond the bins.
@@ -73,7 +78,7 @@ class Chosen:
         if self.step > self.grid:
             of_frames += self.n_frames // self.step**2
         band = (of_frames + FRAMES_PER_READ) * self.band_rows * columns * self.sources[0].dtype.itemsize
-        return self.n_workers * band + 8 * rows * columns + 16 * (rows // self.step + 1) * (columns // self.step + 1)
+        return self.n_workers * band + 8 * rows * columns + 48 * (rows // self.step + 1) * (columns // self.step + 1)
 
     def few(self, most: int) -> Iterator[HostArray]:
         """At most so many of the frames, evenly chosen, one after the other; unreadable ones are left out."""
@@ -136,14 +141,34 @@ class Percentiles:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Percentiles of the two halves and of the four quarters; the first half is the first two quarters."""
+
+    halves: tuple[Percentiles, Percentiles]
+    quarters: tuple[Percentiles, Percentiles, Percentiles, Percentiles]
+
+    @property
+    def all(self) -> tuple[Percentiles, ...]:
+        """Halves, then quarters."""
+        return *self.halves, *self.quarters
+
+    @classmethod
+    def of(cls, found: Sequence[Percentiles]) -> Parts:
+        """Those in the order of `all`."""
+        first, second, *quarters = found
+        one, two, three, four = quarters
+        return cls((first, second), (one, two, three, four))
+
+
+@dataclass(frozen=True)
 class Found:
-    """Percentiles of all frames in every ``grid``-th row and column, and of the two halves in every ``step``-th.
+    """Percentiles of all frames in every ``grid``-th row and column, and of halves and quarters in every ``step``-th.
 
     ``lit`` and ``beyond`` count, in some frames, values from the background up and those beyond the bins.
     """
 
     whole: Percentiles
-    halves: tuple[Percentiles, Percentiles]
+    parts: Parts
     step: int
     lit: int
     beyond: int
@@ -169,53 +194,52 @@ def find_percentiles(chosen: Chosen, binning: Binning, progress: Progress = SILE
 
 
 def _find(chosen: Chosen, binning: Binning, progress: Progress) -> Found:
-    (rows, columns), steps = chosen.frame_shape, (chosen.grid, chosen.step, chosen.step)
+    (rows, columns), steps = chosen.frame_shape, (chosen.grid, *[chosen.step] * _N_PARTS)
     parts = tuple(Percentiles.empty(-(-rows // step), -(-columns // step)) for step in steps)
     lit = beyond = 0
     starts = range(0, rows, chosen.band_rows)
     bands = ordered_map(lambda start: _band(chosen, binning, start), starts, chosen.n_workers)
     for start, band in zip(starts, tracked(bands, progress, "Illumination", len(starts), "bands"), strict=True):
-        for part, step, of_band in zip(parts, steps, (band.whole, *band.halves), strict=True):
+        for part, step, of_band in zip(parts, steps, (band.whole, *band.parts.all), strict=True):
             part.put(-(-start // step), of_band)
         lit, beyond = lit + band.lit, beyond + band.beyond
-    whole, *halves = parts
-    return Found(whole, (halves[0], halves[1]), chosen.step, lit, beyond, chosen.grid)
+    return Found(parts[0], Parts.of(parts[1:]), chosen.step, lit, beyond, chosen.grid)
 
 
 def _band(chosen: Chosen, binning: Binning, start: int) -> Found:
     rows = slice(start, min(start + chosen.band_rows, chosen.frame_shape[0]))
-    frames, n_first = _read(chosen, rows)
+    frames, sizes = _read(chosen, rows)
     grid, step = chosen.grid, chosen.step
     # Of the rows that are there: they are those of the grid, from the first one in the band on.
     first = (-(-start // step) * step - -(-start // grid) * grid) // grid
     with on(chosen.device):
-        whole, halves = percentiles_of(to_device(frames, chosen.device), n_first, binning, first, step // grid)
+        whole, parts = percentiles_of(to_device(frames, chosen.device), sizes, binning, first, step // grid)
     sampled = frames[::_FRAMES_SAMPLED]
     lit, beyond = (int(np.count_nonzero(sampled >= least)) for least in (binning.background, binning.end))
-    return Found(whole, halves, step, lit, beyond, grid)
+    return Found(whole, parts, step, lit, beyond, grid)
 
 
 def percentiles_of(
-    frames: Array, n_first: int, binning: Binning, first: int = 0, step: int = 1
-) -> tuple[Percentiles, tuple[Percentiles, Percentiles]]:
-    """Percentiles of all frames (frames, rows, columns), and those of two halves.
+    frames: Array, sizes: tuple[int, ...], binning: Binning, first: int = 0, step: int = 1
+) -> tuple[Percentiles, Parts]:
+    """Percentiles of all frames (frames, rows, columns), and those of halves and quarters.
 
     Parameters
     ----------
     frames
         Counts of the camera, unsigned integers.
-    n_first
-        So many frames are the first half.
+    sizes
+        Number of frames of each of the four quarters, which lie one after the other.
     binning
         Bins, percentile.
     first, step
-        The halves have every ``step``-th row from ``first`` on, and every ``step``-th column.
+        The parts have every ``step``-th row from ``first`` on, and every ``step``-th column.
     """
     some = (slice(first, None, step), slice(None, None, step))
-    parts = [frames[:n_first], frames[n_first:]]
+    ends = [0, *np.cumsum(sizes).tolist()]
+    cuts = [(ends[0], ends[2]), (ends[2], ends[4]), *itertools.pairwise(ends)]
     whole = _percentiles(frames, binning)
-    one, other = (_percentiles(part[:, *some] if step > 1 else part, binning) for part in parts)
-    return whole, (one, other)
+    return whole, Parts.of([_percentiles(frames[a:b, *some] if step > 1 else frames[a:b], binning) for a, b in cuts])
 
 
 def _percentiles(frames: Array, binning: Binning) -> Percentiles:
@@ -230,17 +254,18 @@ def _percentiles(frames: Array, binning: Binning) -> Percentiles:
     return Percentiles(to_host(bins), to_host(count))
 
 
-def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
-    """The frames' rows and columns on the grid, those of the first half first; and how many these are."""
+def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, tuple[int, ...]]:
+    """The frames' rows and columns on the grid, quarter by quarter; and how many frames each quarter has."""
     grid, dtype = chosen.grid, chosen.sources[0].dtype.newbyteorder("=")
     shape = (rows.stop - rows.start, chosen.frame_shape[1])
     on_grid = (slice(None), slice(-rows.start % grid, None, grid), slice(None, None, grid))
     room = np.empty((FRAMES_PER_READ, *shape), dtype)
     frames = np.empty((chosen.n_frames, *room[on_grid].shape[1:]), dtype)
-    turns = np.arange(chosen.n_frames) * min(len(_TURNS), chosen.n_frames) // chosen.n_frames
-    is_second = np.array(_TURNS)[turns] == 1
+    turns = np.arange(chosen.n_frames) * min(len(_QUARTERS), chosen.n_frames) // chosen.n_frames
+    quarter = np.array(_QUARTERS)[turns]
     place = np.empty(chosen.n_frames, np.int64)
-    place[np.argsort(is_second, kind="stable")] = np.arange(chosen.n_frames)
+    place[np.argsort(quarter, kind="stable")] = np.arange(chosen.n_frames)
+    quarter = np.sort(quarter)
     at, lost = 0, []
     for source, numbers in zip(chosen.sources, chosen.numbers, strict=True):
         for first, stop in _runs(numbers):
@@ -249,13 +274,11 @@ def _read(chosen: Chosen, rows: slice) -> tuple[HostArray, int]:
             frames[into] = room[: stop - first][on_grid]
             lost += [into[number - first] for number in source.absent.intersection(range(first, stop))]
             at += stop - first
-    n_first = chosen.n_frames - int(np.count_nonzero(is_second))
     if lost:
-        frames = np.delete(frames, lost, axis=0)
-        n_first -= sum(int(one < n_first) for one in lost)
+        frames, quarter = np.delete(frames, lost, axis=0), np.delete(quarter, lost)
     if not len(frames):
         raise DamagedInputError(f"none of the {chosen.n_frames} frames chosen for the flat can be read")
-    return frames, n_first
+    return frames, tuple(np.bincount(quarter, minlength=4).tolist())
 
 
 def _runs(indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

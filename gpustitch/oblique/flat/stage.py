@@ -27,7 +27,7 @@ from gpustitch.oblique.flat.chosen import choose_frames
 from gpustitch.oblique.flat.device_bytes import within_device
 from gpustitch.oblique.flat.fit import FlatFit, FlatModel, FlatOptions, Grid, counts_of, fit_flat, usable
 from gpustitch.oblique.flat.histogram import check_bins
-from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
+from gpustitch.oblique.flat.judge import Judge, Judged, Sampled, best
 from gpustitch.oblique.flat.look import Look, first_look
 from gpustitch.oblique.flat.options import IlluminationOptions
 from gpustitch.oblique.flat.percentiles import (
@@ -35,6 +35,7 @@ from gpustitch.oblique.flat.percentiles import (
     Binning,
     Chosen,
     Found,
+    Parts,
     Percentiles,
     find_percentiles,
     held_frames,
@@ -237,7 +238,7 @@ def estimated(plan: IlluminationPlan, progress: Progress = SILENT) -> Illuminati
     whole, seen = _oriented(found.whole, options), _grid(chosen.frame_shape, found.grid, options)
     lost = tuple(Lost.of(source) for source in plan.sources)
     n_frames = chosen.n_frames - sum(len(one.unreadable) for one in lost)
-    verdict = _chosen(whole, seen, _halves(chosen, found, options), look, fit_options, options)
+    verdict = _chosen(whole, seen, _sampled(chosen, found, options), look, fit_options, options)
     verdict = replace(
         verdict,
         has_more_frames=n_frames < plan.n_there,
@@ -283,9 +284,9 @@ def _models(options: IlluminationOptions, *, is_covered: bool) -> tuple[FlatMode
 
 
 def _chosen(
-    whole: Percentiles, seen: Grid, halves: Halves, look: Look, fit_options: FlatOptions, options: IlluminationOptions
+    whole: Percentiles, seen: Grid, sampled: Sampled, look: Look, fit_options: FlatOptions, options: IlluminationOptions
 ) -> Verdict:
-    judge = Judge(halves, fit_options)
+    judge = Judge(sampled, fit_options)
     judged: list[Judged] = []
     for model in _models(options, is_covered=judge.is_covered):
         of_model = replace(fit_options, model=model)
@@ -330,11 +331,10 @@ def _grid(shape: tuple[int, int], step: int, options: IlluminationOptions) -> Gr
     return Grid((is_there.shape[0], is_there.shape[1]), rows, columns)
 
 
-def _halves(chosen: Chosen, found: Found, options: IlluminationOptions) -> Halves:
-    """The halves as turned for the fit, and where their pixels lie then."""
+def _sampled(chosen: Chosen, found: Found, options: IlluminationOptions) -> Sampled:
+    """The parts as turned for the fit, and where their pixels lie then."""
     place = _grid(chosen.frame_shape, found.step, options)
-    first, second = (_oriented(half, options) for half in found.halves)
-    return Halves((first, second), place.rows, place.columns)
+    return Sampled(Parts.of([_oriented(part, options) for part in found.parts.all]), place.rows, place.columns)
 
 
 def _oriented(found: Percentiles, options: IlluminationOptions) -> Percentiles:

@@ -12,17 +12,21 @@ from gpustitch.oblique.flat.fit import FlatFit, FlatOptions
 from gpustitch.oblique.flat.judge import Judged
 from gpustitch.oblique.flat.look import Look
 
-# Errors of a flat, as fractions of the light, from which users are warned.
-_SURE_MISFIT, _SCATTER = 0.015, 0.02
+# Errors of a flat, as fractions of the light, from which users are warned. Twice the scatter may well be the error.
+_SURE_MISFIT, _SCATTER, _CHANGE = 0.015, 0.015, 0.02
 # What noise may hide: of a flat that seems to err by this, and of any.
 _SEEMING_MISFIT, _HIDDEN_MISFIT, _HIDDEN_AT_ALL = 0.022, 0.042, 0.08
 _OFFSET, _UNKNOWN_OFFSET = 0.01, 0.03
 # A flat that errs less than this harms nobody, even where the light is more even still.
 _HARMLESS = 0.02
+# Flats of the first and last frames differ surely where they differ by so many times their scatter.
+_SURELY_CHANGED = 2.0
 # Part of the frame without tissue, or saturated, from which users are warned.
 _UNSEEN = 0.05
 # The background lies between these: standard deviations above the offset, and part of the brightness of tissue.
 _BACKGROUND_SIGMAS, _BACKGROUND_SHARE = 3.0, 0.3
+# Part of the values that count and would not in half of the light: the flat is then too even.
+_NEAR_BACKGROUND = 0.1
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Verdict:
     @property
     def is_useful(self) -> bool:
         """Whether frames are better with the flat; False if it cannot be checked."""
-        return self.judged.is_better_than(self.none)
+        return self.judged.is_better_than(self.none) and self.judged.is_surely_uneven
 
     @property
     def refusal(self) -> str:
@@ -96,6 +100,12 @@ class Verdict:
             return ""
         if np.isnan(self.judged.misfit):
             return f"the flat cannot be checked: {self.unable or 'its frames show too little tissue'}"
+        if self.judged.is_better_than(self.none):
+            return (
+                f"the flat is not surely better than none: it differs from even light by "
+                f"{_percent(self.judged.unevenness)}, and other frames would change it by "
+                f"{_percent(self.judged.scatter)}; {self._instead}"
+            )
         return (
             f"the flat is not better than none: it errs by {_percent(self.judged.misfit)}, and without one the light "
             f"seems uneven by {_percent(self.none.misfit)}; {self._instead}"
@@ -135,7 +145,12 @@ class Verdict:
             )
         if judged.scatter > _SCATTER:
             yield (
-                f"the flat is uncertain by {_percent(judged.scatter)}: halves of the frames give different ones; {more}"
+                f"the flat is uncertain by {_percent(judged.scatter)}: parts of the frames give different ones; {more}"
+            )
+        if judged.change > max(_CHANGE, _SURELY_CHANGED * judged.scatter):
+            yield (
+                f"the light, or where tissue lies in the frame, changed meanwhile: flats of the first and of the last "
+                f"half of the frames differ by {_percent(2 * judged.change)}; make a flat for each part of the tiles"
             )
         if self.saturated > _UNSEEN:
             yield (f"{100 * self.saturated:.0f} % of the frame {self._too_bright}")
@@ -218,6 +233,11 @@ class Verdict:
                 f"`background` {background} is too high for tissue of about {look.floor + look.bright:.0f} counts: dim "
                 f"tissue is not counted; give about {look.background}, {other}"
             )
+        elif (near := look.near(background)) > _NEAR_BACKGROUND:
+            yield (
+                f"the flat may be too even: {100 * near:.0f} % of the values that count would be below `background` in "
+                "half of the light, and not count there; tissue much brighter than the camera's noise would tell"
+            )
 
     def record(self, *, is_used: bool) -> dict[str, Any]:
         """The figures for a record of provenance."""
@@ -229,6 +249,7 @@ class Verdict:
             "sure_misfit_percent": 100 * self.judged.sure_misfit,
             "possible_misfit_percent": 100 * self.judged.possible_misfit,
             "scatter_percent": 100 * self.judged.scatter,
+            "change_percent": 100 * self.judged.change,
             "used_pixels_percent": 100 * self.fit.used_pixels,
             "n_bins": self.options.n_bins,
             "values_per_bin": self.options.values_per_bin,

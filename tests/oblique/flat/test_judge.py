@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpustitch.oblique.flat.fit import FlatOptions, fit_flat
-from gpustitch.oblique.flat.judge import Halves, Judge, Judged, best
-from gpustitch.oblique.flat.percentiles import Percentiles
+from gpustitch.oblique.flat.judge import Judge, Judged, Sampled, best
+from gpustitch.oblique.flat.percentiles import Parts, Percentiles
 
 ROWS, COLUMNS = 60, 80
 Y, X = np.mgrid[:ROWS, :COLUMNS] / np.array([ROWS, COLUMNS])[:, None, None] - 0.5
@@ -28,13 +28,19 @@ def percentiles(image):
     return Percentiles(np.rint(image).astype(np.int32), np.full(image.shape, 100, np.int32))
 
 
+def sampled(first, second):
+    """Halves; quarters that hold nothing, so that nothing is known of them."""
+    nothing = Percentiles.empty(ROWS, COLUMNS)
+    return Sampled(Parts.of([first, second, *[nothing] * 4]), np.arange(ROWS), np.arange(COLUMNS))
+
+
 def judge_of(light, noise, seed=0, common=0.0):
     """A judge of light with noise; ``common`` is misfit that both halves share."""
     rng = np.random.default_rng(seed)
     light = 4000 * light * (1 + common * np.sign(np.sin(30 * X) * np.sin(25 * Y)))
     parts = [percentiles(light * (1 + noise * rng.normal(size=light.shape))) for _ in range(2)]
     whole = percentiles((parts[0].bins + parts[1].bins) / 2)
-    return Judge(Halves((parts[0], parts[1]), np.arange(ROWS), np.arange(COLUMNS)), OPTIONS), whole
+    return Judge(sampled(*parts), OPTIONS), whole
 
 
 def judged(judge, whole, model="product"):
@@ -90,9 +96,9 @@ def test_a_rich_model_that_hardly_fits_better_follows_tissue(misfit):
 def test_a_frame_that_hardly_any_tissue_passed_cannot_be_judged():
     judge, whole = judge_of(np.exp(X - Y), 0.1)
     empty = percentiles(np.zeros((ROWS, COLUMNS)))
-    unable = Judge(Halves((percentiles(whole.bins), empty), np.arange(ROWS), np.arange(COLUMNS)), OPTIONS)
+    unable = Judge(sampled(percentiles(whole.bins), empty), OPTIONS)
     assert judge.is_able and judge.is_covered and not unable.is_able and not unable.is_covered
     found, without = judged(unable, whole), unable.no_flat()
-    assert np.isnan([found.misfit, found.scatter, without.misfit]).all()
+    assert np.isnan([found.misfit, found.scatter, found.change, without.misfit]).all()
     assert not found.is_better_than(without) and not found.is_surely_better_than(without)
     assert best([found, Judged(None)]) is found

@@ -31,6 +31,14 @@ def test_the_last_bin_holds_what_the_camera_cannot_tell_apart():
     assert first_look(frames(), 100).saturation is None
 
 
+def test_values_that_half_of_the_light_would_take_away():
+    tissue, cells = (first_look(frames(**scene), 100) for scene in ({}, {"level": 0, "cells": 20000, "empty": 0.3}))
+    assert tissue.near(tissue.background) < 0.01
+    assert tissue.near(800) > 0.3
+    assert cells.near(cells.background) > 0.1
+    assert tissue.near(1e9) == 0
+
+
 def test_frames_without_light_keep_ordinary_bins():
     look = first_look(frames(empty=1), 100)
     assert look.bright < 20

@@ -1,4 +1,4 @@
-"""Percentiles of all frames and of halves: from one reading of the frames, however they are cut."""
+"""Percentiles of all frames, of halves and of quarters: from one reading of the frames, however they are cut."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ def test_percentiles_are_those_of_all_frames_and_halves_on_their_grids(
         patch.setattr(Chosen, "step", step)
         found = find_percentiles(chosen, BINNING)
     assert all((source.read_rows == 1).all() for source in sources if len(source.frames))
-    turns = np.array([0, 1, 1, 0, 1, 0, 0, 1])[np.arange(n + more) * min(8, n + more) // (n + more)]
+    quarters = np.array([1, 2, 2, 1, 3, 0, 0, 3])[np.arange(n + more) * min(8, n + more) // (n + more)]
     expected = alone(frames)
     np.testing.assert_array_equal(found.whole.bins, expected.bins[::grid, ::grid])
     np.testing.assert_array_equal(found.whole.count, expected.count[::grid, ::grid])
-    for number, half in enumerate(found.halves):
-        part = frames[turns == number][:, ::step, ::step]
-        if len(part):
-            np.testing.assert_array_equal(half.bins, alone(part).bins)
-            np.testing.assert_array_equal(half.count, alone(part).count)
+    members = [quarters < 2, quarters >= 2, *(quarters == k for k in range(4))]
+    for part, of_part in zip(found.parts.all, members, strict=True):
+        own = frames[of_part][:, ::step, ::step]
+        if len(own):
+            np.testing.assert_array_equal(part.bins, alone(own).bins)
+            np.testing.assert_array_equal(part.count, alone(own).count)
         else:
-            assert not half.count.any()
+            assert not part.count.any()
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
@@ -96,7 +97,7 @@ def test_a_frame_that_is_damaged_in_one_band_counts_in_none(torn, band_rows, n_w
 def test_drift_is_the_same_in_both_halves():
     for power in (1, 2):
         brightness = np.linspace(-1, 1, 80) ** power
-        is_second = np.repeat(percentiles._TURNS, 10) == 1
+        is_second = np.repeat(percentiles._QUARTERS, 10) >= 2
         assert brightness[is_second].mean() == pytest.approx(brightness[~is_second].mean(), abs=1e-9)
 
 
@@ -116,8 +117,8 @@ def test_lost_frames_are_in_no_half(lost, step):
         found = find_percentiles(chosen, BINNING)
     kept = [number for number in range(16) if number not in lost]
     np.testing.assert_array_equal(found.whole.bins, alone(frames[kept]).bins)
-    for number, half in enumerate(found.halves):
-        of_half = [k for k in kept if percentiles._TURNS[k // 2] == number]
+    for number, half in enumerate(found.parts.halves):
+        of_half = [k for k in kept if percentiles._QUARTERS[k // 2] // 2 == number]
         if of_half:
             np.testing.assert_array_equal(half.bins, alone(frames[of_half][:, ::step, ::step]).bins)
         else:
@@ -147,7 +148,7 @@ def test_bands_take_no_more_of_a_device_than_they_may(n_workers, grid, step, mon
         found = find_percentiles(chosen, BINNING)
         assert shim.POOL.most_used - before <= most
     assert 1 <= chosen.band_rows < 20
-    for ours, theirs in zip((found.whole, *found.halves), (expected.whole, *expected.halves), strict=True):
+    for ours, theirs in zip((found.whole, *found.parts.all), (expected.whole, *expected.parts.all), strict=True):
         np.testing.assert_array_equal(ours.bins, theirs.bins)
     with pytest.raises(ParameterError, match=r"40 frames take [0-9,]+ bytes of the device's memory, and may take 900;"):
         within_device(replace(on_host, device=Device(0, "cuda:0", 900)))

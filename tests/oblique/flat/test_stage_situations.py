@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,40 @@ def test_a_dip_is_no_stripe(across, monkeypatch, tmp_path):
     made, heard = estimated(monkeypatch, tmp_path, frames(light, texture=0.05, cells=0), auto=True)
     assert flat_rmse(made.flat, light) > 0.03
     assert any("the flat may be wrong: the" in said for said in heard.warnings)
+
+
+@pytest.mark.parametrize(("strength", "is_told"), [(0.0, False), (0.15, True), (0.6, True)])
+@pytest.mark.parametrize("across", [True, False])
+def test_light_that_changes_between_tiles_is_told(across, strength, is_told, monkeypatch, tmp_path):
+    """Halves that take turns agree on a flat that fits neither tile."""
+    slope = np.exp(strength * (Y if across else X))
+    tiles = [frames(GAUSSIAN * slope, texture=0.05, cells=0), frames(GAUSSIAN / slope, texture=0.05, cells=0)]
+    made, heard = estimated(monkeypatch, tmp_path, np.concatenate(tiles), auto=True)
+    assert any("changed meanwhile" in said for said in heard.warnings) == is_told
+    assert made.record(is_used=True)["change_percent"] == pytest.approx(100 * strength * X.std(), rel=0.15, abs=1.5)
+
+
+@pytest.mark.parametrize(("level", "cells", "is_told"), [(0, 20000, True), (900, 3000, False), (200, 3000, False)])
+def test_a_flat_of_what_is_hardly_brighter_than_nothing_may_be_too_even(level, cells, is_told, monkeypatch, tmp_path):
+    _, heard = estimated(monkeypatch, tmp_path, frames(level=level, cells=cells, empty=0.3), auto=True)
+    assert any("may be too even" in said for said in heard.warnings) == is_told
+
+
+@pytest.mark.parametrize(("part", "is_told"), [(0.0, False), (0.06, True)])
+def test_columns_that_jump_are_a_fault_of_the_flat(part, is_told, monkeypatch, tmp_path):
+    light = GAUSSIAN * np.where(np.arange(COLUMNS) % 2, 1 + part, 1 - part)
+    made, heard = estimated(monkeypatch, tmp_path, frames(light, texture=0.05, cells=0), auto=True)
+    assert made.verdict.judged.misfit == pytest.approx(part, abs=0.01)
+    assert any("the flat may be wrong: the" in said for said in heard.warnings) == is_told
+
+
+def test_a_flat_that_may_be_chance_is_left_out(monkeypatch, tmp_path):
+    verdict = estimated(monkeypatch, tmp_path, frames(EVEN), auto=True)[0].verdict
+    unsure = replace(verdict, none=replace(verdict.none, misfit=1.0), judged=replace(verdict.judged, misfit=0.0))
+    assert not unsure.is_useful and not unsure.judged.is_surely_uneven
+    assert "not surely better than none" in next(unsure.cautions())
+    uneven = replace(unsure, judged=replace(unsure.judged, scatter=verdict.judged.unevenness / 4))
+    assert uneven.is_useful
 
 
 @pytest.mark.parametrize("is_auto", [True, False])
