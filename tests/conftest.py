@@ -36,14 +36,16 @@ _LONG = re.compile(r"pytest\.mark\.(?:slow|long)\b")
 def pytest_configure(config: pytest.Config) -> None:
     """Have each worker process multiply matrices in one thread: the workers share the cores already.
 
-    Workers start later and inherit what is set here. Thousands of files are flushed, each for some milliseconds that
-    tell nothing: only whether the descriptor is one is looked at. Processes that tests start flush as ever.
+    Workers start later and inherit what is set here. They keep bytecode, as images of containers often forbid: workers
+    and the processes of tests would compile all texts anew. Thousands of files are flushed, each for some milliseconds
+    that tell nothing: only whether the descriptor is one is looked at. Processes that tests start flush as ever.
     """
     os.fsync = _looked_at
     n_workers = config.getoption("numprocesses", None)
     if not config.getoption("basetemp", None):
         keep_in_memory(n_workers or 1)
     if n_workers:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
         for name, value in _KEPT_MEMORY.items():

@@ -29,11 +29,13 @@ def run_python(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
     Python itself is not instrumented: the sanitizers' libraries have to be there before it starts, and what it never
     frees is not looked for. Bodies neither allocate nor free: who did is not noted, and little that is freed is kept.
+    Plugins of pytest are left out: to import them takes a while with sanitizers.
     """
     environment = os.environ | {
         "LD_PRELOAD": ":".join(str(_path(name)) for name in _LIBRARIES),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:malloc_context_size=0:quarantine_size_mb=4",
         "UBSAN_OPTIONS": "print_stacktrace=0",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         module.SANITIZED: "1",
     }
     return subprocess.run(

@@ -60,7 +60,7 @@ def test_all_bodies_pass():
     from tests.kernels.test_parity import covering
 
     done = sanitizers.run_python(
-        ["-m", "pytest", "-q", "-p", "no:faulthandler", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        ["-m", "pytest", "-q", "-p", "no:faulthandler", "-p", "no:cacheprovider"]
         + ["--assert=plain", "-o", "addopts=", "-m", "not gpu", "tests/kernels/test_parity.py", "-k", "emulator"]
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]

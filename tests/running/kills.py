@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+# What runs import when they first need it, which takes each of them half of its time.
+_IMPORTED_LATE = ("dcimg", "scipy.fft", "scipy.optimize", "scipy.spatial")
 WRITERS = ("gpustitch/io/manifest.py", "gpustitch/io/atomic.py", "gpustitch/io/partial.py")
 
 
@@ -20,7 +22,7 @@ def forkserver() -> Any:
     Forks of this process would have none of its threads; tensorstore ends the process rather than be forked.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass"])
+    context.set_forkserver_preload(["tests.oblique.pipeline.test_one_pass", *_IMPORTED_LATE])
     return context
 
 

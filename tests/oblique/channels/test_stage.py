@@ -113,7 +113,8 @@ def test_a_finished_output_is_not_replaced_unasked(made):
 
 
 def test_a_run_that_ended_goes_on_with_the_channel_it_was_at(both, made, tmp_path, monkeypatch):
-    options = ChannelsOptions(both, tmp_path / "out", align_on=both[1].name, each=EACH)
+    each = replace(EACH, correct_flat=False)
+    options = ChannelsOptions(both, tmp_path / "out", align_on=both[1].name, each=each)
     done = []
 
     def stitch(job, progress):
@@ -131,7 +132,7 @@ def test_a_run_that_ended_goes_on_with_the_channel_it_was_at(both, made, tmp_pat
     before = (options.folder / both[1].name / "provenance.json").stat().st_mtime_ns
     # Other options are another run.
     with pytest.raises(OutputExistsError):
-        plan(replace(options, each=replace(EACH, correction=Correction("none", dark=3))))
+        plan(replace(options, each=replace(each, correction=Correction("none", dark=3))))
     monkeypatch.setattr(stage.pipeline, "run", pipeline_run)
     again = plan(options)
     assert again.finished == {both[1].name} and set(again.plans) == {both[0].name}

@@ -8,8 +8,10 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import gpustitch as gs
 from gpustitch.convert import stage as convert
 from gpustitch.convert.options import ConvertOptions
 from gpustitch.errors import DamagedInputError, InputMissingError
@@ -158,6 +160,12 @@ def test_a_volume_as_planes_alone_is_to_be_made_one_of_chunks(made: Made, tmp_pa
     _, source, target = str(told.value).rsplit(" ", 2)
     assert str(told.value).endswith(f"gpustitch convert {source} {target}") and Path(source) == kept
     convert.run(convert.plan(ConvertOptions(Path(source), Path(target), levels=3)))
+    for level in range(3):
+        before, after = (gs.open_volume(place / "volume", level=level) for place in (made.output, output))
+        np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
+    if name != "volume.tif":  # it is no other report
+        plan(ReportOptions(output))
+        return
     result = reported(output)
     assert result.verdict == "pass" and check_of(result, "tiles in the volume").state == "pass"
 

@@ -71,6 +71,17 @@ def flat():
     return deformed_sections(n=40, amplitude=0, seed=5)
 
 
+@pytest.fixture(scope="module")
+def flat_in_six(tmp_path_factory, flat):
+    """The estimate of undeformed sections at 2 x 3 points, with the defaults of memory and threads."""
+    return estimated(tmp_path_factory.mktemp("flat"), flat.planes, grid=(2, 3))
+
+
+@pytest.fixture(scope="module")
+def global_of_flat(flat):
+    return global_positions(flat.planes)
+
+
 def test_a_smooth_deformation_comes_back(tmp_path, deformed):
     told = Told()
     found = estimated(tmp_path, deformed.planes, told, output=tmp_path / "z.npz")
@@ -98,15 +109,15 @@ def test_a_deformation_of_several_sections_comes_back_in_small_windows(tmp_path)
     assert np.mean(np.abs(missed) < 1.645 * error) > 0.7
 
 
-def test_no_deformation_gives_the_global_positions(tmp_path, flat):
+def test_no_deformation_gives_the_global_positions(tmp_path, flat, global_of_flat):
     found = estimated(tmp_path, flat.planes)
-    np.testing.assert_array_equal(found.positions, global_positions(flat.planes))
+    np.testing.assert_array_equal(found.positions, global_of_flat)
     assert rms(found.local.positions - found.positions[:, None, None]) < 0.1
 
 
-def test_one_point_is_the_global_estimate(tmp_path, flat):
+def test_one_point_is_the_global_estimate(tmp_path, flat, global_of_flat):
     found = estimated(tmp_path, flat.planes, grid=(1, 1))
-    np.testing.assert_array_equal(found.local.positions[:, 0, 0], global_positions(flat.planes))
+    np.testing.assert_array_equal(found.local.positions[:, 0, 0], global_of_flat)
 
 
 def test_constant_windows_have_the_global_positions_and_are_counted(tmp_path, deformed):
@@ -121,9 +132,9 @@ def test_constant_windows_have_the_global_positions_and_are_counted(tmp_path, de
     assert any("4 of 25 points" in text for text in told.warnings)
 
 
-def test_global_positions_may_be_given(tmp_path, flat):
+def test_global_positions_may_be_given(tmp_path, flat, global_of_flat):
     n = len(flat.planes)
-    at = global_positions(flat.planes) + 3
+    at = global_of_flat + 3
     nothing = np.full(n, np.nan)
     write_z_positions(tmp_path / "z.csv", ZPositions(at, np.argsort(at), nothing, nothing))
     found = estimated(tmp_path, flat.planes, grid=(2, 2), positions=tmp_path / "z.csv")
@@ -133,10 +144,9 @@ def test_global_positions_may_be_given(tmp_path, flat):
         z_grid.plan(request(tmp_path, flat.planes[:-1], positions=tmp_path / "z.csv"))
 
 
-def test_chunks_and_workers_change_nothing(tmp_path, flat):
+def test_chunks_and_workers_change_nothing(tmp_path, flat, flat_in_six):
     plain = estimated(tmp_path, flat.planes, grid=(2, 3), chunk=7, n_workers=1)
-    again = estimated(tmp_path, flat.planes, grid=(2, 3))
-    np.testing.assert_allclose(again.local.positions, plain.local.positions, atol=1e-6)
+    np.testing.assert_allclose(flat_in_six.local.positions, plain.local.positions, atol=1e-6)
 
 
 def test_runs_on_a_device(tmp_path, flat):
@@ -148,11 +158,10 @@ def test_runs_on_a_device(tmp_path, flat):
     np.testing.assert_allclose(found.local.positions, expected.local.positions, atol=1e-3)
 
 
-def test_smaller_planes_have_their_points_at_the_same_pixels_of_the_stack(tmp_path, deformed):
-    whole = estimated(tmp_path, deformed.planes, grid=(2, 3))
+def test_smaller_planes_have_their_points_at_the_same_pixels_of_the_stack(tmp_path, deformed, flat_in_six):
     small = estimated(tmp_path, deformed.planes, grid=(2, 3), scale=(0.5, 0.5))
-    np.testing.assert_allclose(small.row_centers, whole.row_centers)
-    np.testing.assert_allclose(small.column_centers, whole.column_centers)
+    np.testing.assert_allclose(small.row_centers, flat_in_six.row_centers)
+    np.testing.assert_allclose(small.column_centers, flat_in_six.column_centers)
     # The texture is as fine as a pixel: half the size shows a quarter of it, and the deformation less well.
     truth = deformed.at(small.row_centers, small.column_centers)
     assert rms(small.local.positions - truth) < 0.9 * rms(small.positions[:, None, None] - truth)
@@ -170,11 +179,11 @@ def test_windows_without_a_used_pixel_have_the_global_positions(tmp_path, deform
     np.testing.assert_array_equal(found.local.positions[:, 0, 3], found.positions)
 
 
-def test_memory_is_stated_and_bounds_the_blocks(tmp_path, flat):
+def test_memory_is_stated_and_bounds_the_blocks(tmp_path, flat, flat_in_six):
     wide = z_grid.plan(request(tmp_path, flat.planes, grid=(2, 3), memory_bytes=1 << 30))
     tight = z_grid.plan(request(tmp_path, flat.planes, grid=(2, 3), memory_bytes=wide.peak_bytes - 1))
     assert tight.peak_bytes < wide.peak_bytes <= 1 << 30
-    np.testing.assert_allclose(z_grid.run(tight).local.positions, z_grid.run(wide).local.positions, atol=1e-3)
+    np.testing.assert_allclose(z_grid.run(tight).local.positions, flat_in_six.local.positions, atol=1e-3)
     with pytest.raises(ParameterError, match="`memory_bytes`"):
         z_grid.plan(request(tmp_path, flat.planes, memory_bytes=4 << 20))
 
