@@ -18,6 +18,7 @@ from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
 from gpustitch.io.images.tiff_meaning import meaning_of
 from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
+from gpustitch.slices.held import check_held
 from gpustitch.slices.model import SliceHeader
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -33,6 +34,7 @@ _READ_AS = {
     "bool": "uint8", "int8": "int16", "int32": "float32", "uint32": "float32", "float16": "float32",
     "float64": "float32",
 }  # fmt: skip
+_CHECKED = ("int32", "uint32", "float64")
 # Slices of a colored kind that are looked at: grey pictures are often stored so.
 _LOOKED_AT = 9
 
@@ -42,7 +44,7 @@ class ImageSlices:
     threads.
 
     Values are uint8, uint16, int16 or float32; ``stored`` is the type in the files. Whole numbers of 32 bits and real
-    ones of 64 become float32: a whole number that it does not hold is refused, and a real one rounded.
+    ones of 64 become float32: a number that it does not hold is refused, but real ones are rounded.
 
     Color slices of 8 bits are read as red, green and blue, one after another in a row: ``samples`` is 3 then, and the
     last axis of ``shape`` three times as long. Slices that are grey all the same have one sample.
@@ -114,13 +116,10 @@ class ImageSlices:
                     f"{self.stored} of {self.shape[1:]}; slices of a series are alike"
                 )
             part = image[rows, columns]
-            out[k - start] = part
-            if self.stored.name in ("int32", "uint32") and (out[k - start].astype(np.float64) != part).any():
-                most = np.abs(part.astype(np.int64)).max()
-                raise ParameterError(
-                    f"{self.headers[k].path} holds whole numbers up to {most}; not all fit float32, which slices of 32 "
-                    "bits are read as"
-                )
+            with np.errstate(over="ignore"):
+                out[k - start] = part
+            if self.stored.name in _CHECKED:
+                check_held(out[k - start], part, self.headers[k].path, is_whole=self.stored.kind != "f")
         return out
 
     def _decoded(self, k: int) -> npt.NDArray[Any]:
