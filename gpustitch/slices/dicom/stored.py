@@ -89,9 +89,7 @@ def stored_pixels(values: Values, syntax: str, element: PixelElement | None, n_f
     )
 
 
-def _padding(
-    values: Values, bits_stored: int, is_signed: bool, *, is_real: bool
-) -> tuple[float | None, float | None]:
+def _padding(values: Values, bits_stored: int, is_signed: bool, *, is_real: bool) -> tuple[float | None, float | None]:
     """What pixels without data hold, and the other end of that range; None for what is not stated."""
     if is_real:
         names = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
@@ -131,7 +129,8 @@ def whole_frames(
 ) -> Callable[[int], bool]:
     """Whether the pixels of a slice, by its number, are all in the file; a problem is noted if some are not.
 
-    So is one where they are as long as more slices than there should be. Of compressed slices only those are known to be cut that begin behind the last whole item, or are the last.
+    So is one where they are as long as more slices than there should be. Of compressed slices only those are known to
+    be cut that begin behind the last whole item, or are the last.
     """
     if element is None:
         return lambda _: True
