@@ -12,9 +12,13 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError
 
 T = TypeVar("T")
+V = TypeVar("V", int, float)
 
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 _ORIENTATION, _COLOR_MAP = 274, 320  # tags
+# Colors that are no red, green and blue. JPEG within a TIFF is decoded to these, whatever it holds.
+_YCBCR, _JPEGS = 6, (6, 7, 34892)
+_OTHER_COLORS = {5: "inks (CMYK)", _YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 # By Orientation: whether columns are stored as rows, then which axes of what is shown run backwards.
 _TURNED: dict[int, tuple[bool, tuple[int, ...]]] = {
     1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
@@ -42,7 +46,7 @@ class Meaning:
         """Whether pixels are shown as they are stored."""
         return self == Meaning()
 
-    def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+    def shape(self, stored: tuple[V, ...]) -> tuple[V, ...]:
         """Shape of the page as it is shown, of that in the file: (rows, columns), or more axes."""
         return (stored[1], stored[0], *stored[2:]) if _TURNED[self.orientation][0] else stored
 
@@ -66,9 +70,13 @@ def meaning_of(page: Any, path: Path) -> Meaning:
     Raises
     ------
     DamagedInputError
-        If the numbers are places in a table of colors, or 0 is white and the numbers are signed or real.
+        If the numbers are places in a table of colors, or of colors that are not red, green and blue, or 0 is white and
+        the numbers are signed or real.
     """
     page, orientation = page.keyframe, _orientation(page)
+    colors = _OTHER_COLORS.get(page.photometric)
+    if colors and page.samplesperpixel > 1 and not (page.photometric == _YCBCR and page.compression in _JPEGS):
+        raise DamagedInputError(f"{path} holds colors as {colors}; save it as red, green and blue, or as a grey image")
     by_program = page.description.startswith("ImageJ=") or (page.dtype.kind == "b" and "tifffile" in page.software)
     if page.photometric not in (_WHITE_IS_ZERO, _PALETTE) or by_program:
         return Meaning(orientation=orientation)
@@ -91,9 +99,13 @@ def turned(page: Any, of_rows: T, of_columns: T) -> tuple[T, T]:
     return (of_columns, of_rows) if _TURNED[_orientation(page)][0] else (of_rows, of_columns)
 
 
+def shown_as(orientation: Any) -> Meaning:
+    """How an image of this Orientation is shown (Exif states it as TIFF does); as it is stored if there is none."""
+    return Meaning(orientation=int(orientation) if orientation in _TURNED else 1)
+
+
 def _orientation(page: Any) -> int:
-    value = page.keyframe.tags.valueof(_ORIENTATION, default=1)
-    return int(value) if value in _TURNED else 1
+    return shown_as(page.keyframe.tags.valueof(_ORIENTATION, default=1)).orientation
 
 
 def _is_by_brightness(table: Any) -> bool:

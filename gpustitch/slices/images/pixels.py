@@ -15,10 +15,11 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
-from gpustitch.io.images.tiff_meaning import meaning_of
+from gpustitch.io.images.tiff_meaning import meaning_of, shown_as
 from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
 from gpustitch.slices.held import check_held
+from gpustitch.slices.images.headers import read_header
 from gpustitch.slices.model import SliceHeader
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -29,12 +30,14 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
+_JPEG = (".jpg", ".jpeg")
 # What pixels of other types are read as. float32 holds whole numbers to 2^24; others are refused, real ones rounded.
 _READ_AS = {
     "bool": "uint8", "int8": "int16", "int32": "float32", "uint32": "float32", "float16": "float32",
     "float64": "float32",
 }  # fmt: skip
 _CHECKED = ("int32", "uint32", "float64")
+_PLANE_BY_PLANE = 2  # PlanarConfiguration: all red, then all green, then all blue
 # Slices of a colored kind that are looked at: grey pictures are often stored so.
 _LOOKED_AT = 9
 
@@ -138,7 +141,13 @@ class ImageSlices:
             return self._page(path, frame)
         if suffix in _DECODERS:
             with reading(path, "an image"):
-                return _shaped(np.asarray(_DECODERS[suffix](path.read_bytes())), path)
+                image = np.asarray(_DECODERS[suffix](path.read_bytes()))
+            if suffix in _JPEG and image.shape[2:] == (4,):
+                raise DamagedInputError(
+                    f"{path} holds colors as inks (CMYK); save it as red, green and blue, or as a grey image"
+                )
+            image = shown_as(read_header(path).orientation).pixels(image) if suffix in _JPEG else image
+            return _shaped(image, path)
         return read_image(path)
 
     def _page(self, path: Path, frame: int) -> npt.NDArray[Any]:
@@ -157,7 +166,10 @@ def _read_page(tiff: Any, frame: int, path: Path) -> npt.NDArray[Any]:
     """A page of a file, or a plane behind its only page, as it is shown."""
     if len(tiff.pages) > 1 or frame == 0:
         page = tiff.pages[frame]
-        return meaning_of(page, path).pixels(np.asarray(page.asarray(maxworkers=1)))
+        image = np.asarray(page.asarray(maxworkers=1))
+        if image.ndim == 3 and page.keyframe.planarconfig == _PLANE_BY_PLANE:
+            image = np.ascontiguousarray(np.moveaxis(image, 0, -1))
+        return meaning_of(page, path).pixels(image)
     page = tiff.pages.first
     data = np.fromfile(
         tiff.filehandle.path,
