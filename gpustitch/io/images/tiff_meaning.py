@@ -12,7 +12,6 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError
 
 T = TypeVar("T")
-V = TypeVar("V", int, float)
 
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 _ORIENTATION, _COLOR_MAP = 274, 320  # tags
@@ -46,7 +45,7 @@ class Meaning:
         """Whether pixels are shown as they are stored."""
         return self == Meaning()
 
-    def shape(self, stored: tuple[V, ...]) -> tuple[V, ...]:
+    def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the page as it is shown, of that in the file: (rows, columns), or more axes."""
         return (stored[1], stored[0], *stored[2:]) if _TURNED[self.orientation][0] else stored
 

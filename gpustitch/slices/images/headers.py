@@ -153,8 +153,9 @@ def _jpeg(stream: BinaryIO) -> ImageHeader:
     if b"\xff\xd9" not in _tail(stream, _TAIL_BYTES):
         raise ValueError("the file ends early")
     if stated is not None and stated.spacing_mm is not None:
-        y, x = shown.shape(stated.spacing_mm)
-        stated = dataclasses.replace(stated, spacing_mm=(y, x))
+        first, second = shown.shape((0, 1))
+        spacing = stated.spacing_mm[first], stated.spacing_mm[second]
+        stated = dataclasses.replace(stated, spacing_mm=spacing)
     rows, columns = shown.shape((rows, columns))
     return ImageHeader((rows, columns), _typed(bits, samples), stated, shown.orientation)
 
