@@ -69,13 +69,9 @@ def meaning_of(page: Any, path: Path) -> Meaning:
     Raises
     ------
     DamagedInputError
-        If the numbers are places in a table of colors, or of colors that are not red, green and blue, or 0 is white and
-        the numbers are signed or real.
+        If the numbers are places in a table of colors, or 0 is white and the numbers are signed or real.
     """
     page, orientation = page.keyframe, _orientation(page)
-    colors = _OTHER_COLORS.get(page.photometric)
-    if colors and page.samplesperpixel > 1 and not (page.photometric == _YCBCR and page.compression in _JPEGS):
-        raise DamagedInputError(f"{path} holds colors as {colors}; save it as red, green and blue, or as a grey image")
     by_program = page.description.startswith("ImageJ=") or (page.dtype.kind == "b" and "tifffile" in page.software)
     if page.photometric not in (_WHITE_IS_ZERO, _PALETTE) or by_program:
         return Meaning(orientation=orientation)
@@ -91,6 +87,14 @@ def meaning_of(page: Any, path: Path) -> Meaning:
             f"{path} states that 0 is white, which {page.dtype} numbers do not tell black from; save it with 0 as black"
         )
     return Meaning((1 << int(page.bitspersample)) - 1, orientation)
+
+
+def check_colors(page: Any, path: Path) -> None:
+    """Raise DamagedInputError if the colors of a page, as tifffile has it, are no red, green and blue."""
+    page = page.keyframe
+    colors = _OTHER_COLORS.get(page.photometric)
+    if colors and page.samplesperpixel > 1 and not (page.photometric == _YCBCR and page.compression in _JPEGS):
+        raise DamagedInputError(f"{path} holds colors as {colors}; save it as red, green and blue, or as a grey image")
 
 
 def turned(page: Any, of_rows: T, of_columns: T) -> tuple[T, T]:

@@ -142,11 +142,9 @@ def _jpeg(stream: BinaryIO) -> ImageHeader:
             length_mm, name = _JPEG_UNITS.get(unit, (None, "unit"))
             stated = resolution(y, x, length_mm, name)
         elif marker == 0xE1 and segment[:6] == b"Exif\0\0":
-            exif = Image.Exif()
-            exif.load(segment)
-            shown = shown_as(exif.get(_EXIF_ORIENTATION))
+            shown = _shown(segment)
             if stated is None or stated.spacing_mm is None:
-                stated = _exif_resolution(exif) or stated
+                stated = _exif(segment) or stated
         if not segment:
             stream.seek(length - 2, 1)
     bits, rows, columns, samples = struct.unpack(">BHHB", segment[:6])
@@ -170,7 +168,19 @@ def _marker(stream: BinaryIO) -> int:
     return byte[0]
 
 
-def _exif_resolution(exif: Image.Exif) -> Resolution | None:
+def _shown(segment: bytes) -> Meaning:
+    """How Exif says that the image is shown; as it is stored where that cannot be read, as viewers do."""
+    exif = Image.Exif()
+    try:
+        exif.load(segment)
+        return shown_as(exif.get(_EXIF_ORIENTATION))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return Meaning()
+
+
+def _exif(segment: bytes) -> Resolution | None:
+    exif = Image.Exif()
+    exif.load(segment)
     if _EXIF_X not in exif or _EXIF_Y not in exif:
         return None
     y, x = ((value.numerator, value.denominator) for value in (exif[_EXIF_Y], exif[_EXIF_X]))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
-from gpustitch.io.images.tiff_meaning import meaning_of, shown_as
+from gpustitch.io.images.tiff_meaning import check_colors, meaning_of, shown_as
 from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
 from gpustitch.slices.held import check_held
@@ -166,6 +166,7 @@ def _read_page(tiff: Any, frame: int, path: Path) -> npt.NDArray[Any]:
     """A page of a file, or a plane behind its only page, as it is shown."""
     if len(tiff.pages) > 1 or frame == 0:
         page = tiff.pages[frame]
+        check_colors(page, path)
         image = np.asarray(page.asarray(maxworkers=1))
         if image.ndim == 3 and page.keyframe.planarconfig == _PLANE_BY_PLANE:
             image = np.ascontiguousarray(np.moveaxis(image, 0, -1))

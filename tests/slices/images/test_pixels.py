@@ -159,3 +159,19 @@ def test_jpeg_is_read_as_it_is_shown(tmp_path, orientation, mode):
     read = ImageSlices(series.headers, "jpeg").read(0, 2)
     due = np.stack(shown).reshape(2, len(shown[0]), -1)
     assert np.abs(read.astype(int) - due).max() <= 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_exif_is_passed_over(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    exif = Image.Exif()
+    exif[274] = 3
+    blob = bytearray(exif.tobytes())
+    n_whole = int(rng.integers(6, 20))  # its only entry begins at byte 16
+    blob = blob[:n_whole] if seed % 2 else blob[:6] + bytes(rng.integers(0, 256, len(blob) - 6, dtype=np.uint8))
+    image = noise((1, 20, 30), "uint8")[0]
+    Image.fromarray(image).save(tmp_path / "0.jpg", exif=bytes(blob), dpi=(100, 100))
+    Image.fromarray(image).save(tmp_path / "1.jpg", dpi=(100, 100))
+    (series,) = find_image_series(sorted(tmp_path.iterdir()))
+    read = ImageSlices(series.headers, "jpeg").read(0, 2)
+    assert read.shape == (2, 20, 30) and np.array_equal(read[0], read[1])
