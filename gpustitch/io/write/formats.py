@@ -25,7 +25,7 @@ OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
 _OTHERS = (
     ".h5", ".hdf5", ".ims", ".n5", ".nrrd", ".nhdr", ".mha", ".mhd", ".mrc", ".czi", ".lif", ".nd2", ".vtk", ".npy",
     ".npz", ".raw", ".dcm", ".dicom", ".ima", ".img", ".hdr", ".mgh", ".mgz", ".mnc", ".vti", ".vol", ".am", ".klb",
-    ".b3d", ".lsm", ".oib", ".oif", ".vsi", ".svs", ".mat", ".dcimg", ".txm", ".txrm",
+    ".b3d", ".lsm", ".oib", ".oif", ".vsi", ".svs", ".mat", ".txm", ".txrm",
     ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jpx", ".bmp", ".gif", ".webp", ".avi", ".mp4",
     ".zip", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".br", ".7z", ".tar", ".tgz",
     ".json", ".csv", ".tsv", ".txt", ".xml", ".toml", ".html", ".pdf", ".md", ".log",
