@@ -26,6 +26,7 @@ from gpustitch.io.write.format import VolumeOutput
 from gpustitch.io.write.in_flight import IN_FLIGHT_BYTES
 from gpustitch.model import ZYX, Box
 from gpustitch.regrid.columns import Cut, cut_columns, slab_depth
+from gpustitch.regrid.empty_pixels import with_empty, without_data
 from gpustitch.regrid.plan import EXACT, Deformation, ZGrid, ZPlan
 from gpustitch.regrid.plane_shift import PlaneShifts, shifted_planes
 from gpustitch.regrid.shared_reads import SharedReads
@@ -56,6 +57,9 @@ class Making:
         Sideways shifts of the planes; None for no shift.
     background
         Value of voxels without data.
+    no_data
+        Value of pixels without data, and the other end of their range, of each of the source's planes; None for a plane
+        that has none. Empty if no plane has any. Voxels that would mix such a pixel with others have that value.
     device
         Where planes are interpolated.
     """
@@ -67,6 +71,7 @@ class Making:
     nearest: bool = False
     shifts: PlaneShifts | None = None
     background: float = 0.0
+    no_data: Sequence[tuple[float, float] | None] = ()
     device: Device = CPU
 
     @property
@@ -130,7 +135,8 @@ class Blocks:
 def cut_blocks(making: Making, block: ZYX, memory_bytes: int, n_workers: int) -> Blocks:
     """Cut a volume so that planes of the source take at most ``memory_bytes``, or columns are one block wide."""
     shape, planes = making.shape, making.planes
-    itemsize = planes.dtype.itemsize if making.shifts is None else max(4, planes.dtype.itemsize)
+    is_real = making.shifts is not None or any(making.no_data)
+    itemsize = max(4, planes.dtype.itemsize) if is_real else planes.dtype.itemsize
     depth = slab_depth(shape, block, itemsize)
     slabs = (Box((z, 0, 0), (min(z + depth, shape[0]), *shape[1:])) for z in range(0, shape[0], depth))
     # Two slabs at a time are under way, and whole groups of planes are held for them.
@@ -229,14 +235,19 @@ def _resampled(making: Making, box: Box, sections: Sequence[npt.NDArray[Any]]) -
                     nearest=making.nearest,
                 )
             )  # fmt: skip
-        _, lower, upper = making.sources.slab(z.start, z.stop)
+        numbers, lower, upper = making.sources.slab(z.start, z.stop)
         weight, shifts = making.sources.weight[z], making.shifts
+        empty = [making.no_data[i] for i in numbers.tolist()] if making.no_data else []
+        kept, is_empty = without_data(there, empty)
         if shifts is not None:
             # Planes are shifted before rounding, so that voxels are rounded once.
-            there = [section.astype(np.float32) for section in there]
-        made = planes_between(there, lower, upper, weight)
+            kept = [section.astype(np.float32) for section in kept]
+        made = planes_between(kept, lower, upper, weight)
+        dtype = np.dtype(np.float32) if is_empty else making.planes.dtype
         if shifts is not None:
-            made = shifted_planes(made, making.window(box), shifts, box, making.background, making.planes.dtype)
+            made = shifted_planes(made, making.window(box), shifts, box, making.background, dtype)
+        if is_empty:
+            made = with_empty(made, there, empty, (lower, upper, weight), is_moved=shifts is not None)
         if making.background:
             for k in np.flatnonzero(lower < 0).tolist():
                 made[k] = making.background

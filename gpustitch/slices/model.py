@@ -135,6 +135,8 @@ class StoredPixels:
         False if the file ends before the slice's pixels do, as far as that shows without decoding them.
     padding
         PixelPaddingValue, as stored: outside of what was imaged.
+    padding_limit
+        PixelPaddingRangeLimit, as stored: all from ``padding`` to this is outside; None for ``padding`` alone.
     """
 
     syntax: str
@@ -153,6 +155,7 @@ class StoredPixels:
     samples: int = 1
     is_whole: bool = True
     padding: float | None = None
+    padding_limit: float | None = None
 
 
 @dataclass(frozen=True)

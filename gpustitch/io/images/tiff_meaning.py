@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 _ORIENTATION, _COLOR_MAP = 274, 320  # tags
+# Colors that are no red, green and blue. JPEG within a TIFF is decoded to these, whatever it holds.
+_YCBCR, _JPEGS = 6, (6, 7, 34892)
+_OTHER_COLORS = {5: "inks (CMYK)", _YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 # By Orientation: whether columns are stored as rows, then which axes of what is shown run backwards.
 _TURNED: dict[int, tuple[bool, tuple[int, ...]]] = {
     1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
@@ -86,14 +89,26 @@ def meaning_of(page: Any, path: Path) -> Meaning:
     return Meaning((1 << int(page.bitspersample)) - 1, orientation)
 
 
+def check_colors(page: Any, path: Path) -> None:
+    """Raise DamagedInputError if the colors of a page, as tifffile has it, are no red, green and blue."""
+    page = page.keyframe
+    colors = _OTHER_COLORS.get(page.photometric)
+    if colors and page.samplesperpixel > 1 and not (page.photometric == _YCBCR and page.compression in _JPEGS):
+        raise DamagedInputError(f"{path} holds colors as {colors}; save it as red, green and blue, or as a grey image")
+
+
 def turned(page: Any, of_rows: T, of_columns: T) -> tuple[T, T]:
     """What is stated of the rows and columns that are stored, of those that are shown."""
     return (of_columns, of_rows) if _TURNED[_orientation(page)][0] else (of_rows, of_columns)
 
 
+def shown_as(orientation: Any) -> Meaning:
+    """How an image of this Orientation is shown (Exif states it as TIFF does); as it is stored if there is none."""
+    return Meaning(orientation=int(orientation) if orientation in _TURNED else 1)
+
+
 def _orientation(page: Any) -> int:
-    value = page.keyframe.tags.valueof(_ORIENTATION, default=1)
-    return int(value) if value in _TURNED else 1
+    return shown_as(page.keyframe.tags.valueof(_ORIENTATION, default=1)).orientation
 
 
 def _is_by_brightness(table: Any) -> bool:

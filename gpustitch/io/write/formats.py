@@ -20,10 +20,15 @@ OUTPUT_FORMATS: Registry[OutputFormat] = Registry(
     "gpustitch.outputs",
     (PrecomputedOutput(), OmeZarrOutput(), TiffOutput(), NiftiOutput(), PlanesOutput()),
 )
-# Suffixes of formats of other programs, which a folder without a format of its own must not pretend to be.
+# Suffixes of files that other programs read or write, which a folder without a suffix must not pretend to be:
+# volumes, images, packed files, tables and texts.
 _OTHERS = (
     ".h5", ".hdf5", ".ims", ".n5", ".nrrd", ".nhdr", ".mha", ".mhd", ".mrc", ".czi", ".lif", ".nd2", ".vtk", ".npy",
-    ".npz", ".raw", ".zip", ".png", ".jpg", ".jp2", ".json",
+    ".npz", ".raw", ".dcm", ".dicom", ".ima", ".img", ".hdr", ".mgh", ".mgz", ".mnc", ".vti", ".vol", ".am", ".klb",
+    ".b3d", ".lsm", ".oib", ".oif", ".vsi", ".svs", ".mat", ".txm", ".txrm",
+    ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".jpx", ".bmp", ".gif", ".webp", ".avi", ".mp4",
+    ".zip", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".br", ".7z", ".tar", ".tgz",
+    ".json", ".csv", ".tsv", ".txt", ".xml", ".toml", ".html", ".pdf", ".md", ".log",
 )  # fmt: skip
 # Ends of messages about formats that lack a parameter.
 _LACKS = {
@@ -52,7 +57,9 @@ def format_for(path: str | Path, format: str | None = None) -> OutputFormat:
     if format is not None:
         return OUTPUT_FORMATS.get(format)
     suffix = volume_suffix(path)
-    if not suffix and Path(path).name.lower().endswith(_OTHERS):
+    # A blank behind a suffix is a slip of the hand.
+    name = Path(path).name.lower().rstrip()
+    if not suffix and (name.endswith(_OTHERS) or volume_suffix(name)):
         raise ParameterError(
             f"`output` {path} is named as a format in which no volume is written; formats by name: {names_of_outputs()}"
         )

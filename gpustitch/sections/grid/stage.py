@@ -369,7 +369,10 @@ def _tell(local: GridPositions, progress: Progress) -> None:
     """Say how many points got no positions of their own, and how many positions were left out."""
     alone, points = np.count_nonzero(local.without_texture), local.without_texture.size
     if alone:
-        progress.warn(f"{alone} of {points} points have constant windows or no texture: they get the global positions")
+        progress.warn(
+            f"{alone} of {points} points have constant windows, no texture, or too few similarities to tell an error: "
+            "they get the global positions"
+        )
     if local.outliers.any():
         share = 100 * float(local.outliers.mean())
         progress.note(f"{np.count_nonzero(local.outliers)} local positions ({share:.2g} %) disagree with those around")

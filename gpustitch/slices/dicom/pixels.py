@@ -14,6 +14,7 @@ from gpustitch.io.planes.adapters import check_range
 from gpustitch.model import Spacing
 from gpustitch.model.arrays import HostArray, Integers
 from gpustitch.slices.dicom.codecs import check_color_decodable, check_decodable, decode_color, decode_slice
+from gpustitch.slices.held import check_held
 from gpustitch.slices.model import SliceHeader, SliceSeries, StoredPixels
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -21,6 +22,8 @@ _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # BitsAllocated that are read; the last is for real numbers too.
 _ALLOCATED = (1, 8, 16, 32, 64)
 _WHOLE = (np.uint8, np.uint16, np.int16)
+# Whole numbers of so many bits are float32 as they are, as BitsAllocated tells them.
+_HELD_BITS = 16
 
 
 class DicomPlanes:
@@ -29,6 +32,7 @@ class DicomPlanes:
     Values are rescaled: slope x stored + intercept, each slice with its own. They stay whole numbers if all slopes are
     1 and all intercepts whole: of the first of uint8, uint16 and int16 that holds all that BitsStored,
     PixelRepresentation and the intercepts allow. Otherwise they are float32, which holds whole numbers to 2^24 exactly.
+    Other whole numbers that it does not hold are refused when they are read, and so are numbers beyond 3.4e38.
     CT of 16 signed bits with an intercept of -1024 becomes float32: its headers allow more than int16 holds. Its pixels
     hardly ever need that, but only reading them all would tell. MONOCHROME1 (low values are bright) is left as it is
     stored. Several threads may read at the same time.
@@ -79,6 +83,7 @@ class DicomPlanes:
         self.samples = _common_samples(self.name, self._pixels)
         rows, columns = self.headers[0].shape
         self.shape: tuple[int, int, int] = (len(self.headers), rows, columns * self.samples)
+        self.stored = max((_stored_type(pixels) for pixels in set(self._pixels)), key=lambda kind: kind.itemsize)
         self.dtype: np.dtype[Any] = _common_type(self._pixels) if dtype is None else np.dtype(dtype)
         if dtype is not None:
             _check_type(self.name, self._pixels, self.dtype)
@@ -89,7 +94,7 @@ class DicomPlanes:
         Raises
         ------
         ParameterError
-            If the range is not inside the stack, or values are outside the type that was asked for.
+            If the range is not inside the stack, or values are outside the type that was asked for, or float32.
         DamagedInputError
             If pixels of a file are truncated or cannot be decoded.
         """
@@ -99,7 +104,11 @@ class DicomPlanes:
         for plane, header, pixels in zip(out, self.headers[start:stop], self._pixels[start:stop], strict=True):
             stored = _stored(header, pixels, rows, columns)
             if self.dtype.kind == "f":
-                plane[...] = _rescaled(stored, pixels)
+                values = _rescaled(stored, pixels)
+                with np.errstate(over="ignore"):
+                    plane[...] = values
+                if pixels.n_bits > _HELD_BITS:
+                    check_held(plane, values, header.path, is_whole=_is_whole(pixels))
                 continue
             if not _holds(self.dtype, _header_range(pixels)):
                 _check_values(header, stored, pixels, self.dtype)
@@ -184,6 +193,12 @@ def _common_type(slices: Sequence[StoredPixels]) -> np.dtype[Any]:
     ranges = [(0, 0), *map(_header_range, kinds)]
     found = min(low for low, _ in ranges), max(high for _, high in ranges)
     return np.dtype(next((kind for kind in _WHOLE if _holds(np.dtype(kind), found)), np.float32))
+
+
+def _stored_type(pixels: StoredPixels) -> np.dtype[Any]:
+    """The type of samples in the file, in the order of this machine."""
+    kind = pixels.stored_as[1:2] or ("i" if pixels.is_signed else "u")
+    return np.dtype(f"{kind}{max(1, pixels.n_bits // 8)}")
 
 
 def _is_whole(pixels: StoredPixels) -> bool:

@@ -70,6 +70,7 @@ def stored_pixels(values: Values, syntax: str, element: PixelElement | None, n_f
             kind = f"{'i' if is_signed else 'u'}{allocated // 8}"
         if kind is not None:
             stored_as, offset = ("<" if is_little else ">") + kind, element.offset
+    padding, limit = _padding(values, stored, is_signed, is_real=stored_as[1:2] == "f")
     return StoredPixels(
         syntax=syntax,
         stored_as=stored_as,
@@ -83,13 +84,24 @@ def stored_pixels(values: Values, syntax: str, element: PixelElement | None, n_f
         has_table=bool(values.items("ModalityLUTSequence")),
         n_bits=allocated,
         samples=samples,
-        padding=_padding(values, stored, is_signed),
+        padding=padding,
+        padding_limit=limit,
     )
 
 
-def _padding(values: Values, bits_stored: int, is_signed: bool) -> float | None:
-    """PixelPaddingValue, signed as the pixels are, whatever its encoding; None if no pixel can have it."""
-    found = values.words("PixelPaddingValue")
+def _padding(values: Values, bits_stored: int, is_signed: bool, *, is_real: bool) -> tuple[float | None, float | None]:
+    """What pixels without data hold, and the other end of that range; None for what is not stated."""
+    if is_real:
+        names = ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue")
+        return next((values.scalar(name) for name in names if values.has(name)), None), None
+    padding = _whole_padding(values, "PixelPaddingValue", bits_stored, is_signed)
+    limit = _whole_padding(values, "PixelPaddingRangeLimit", bits_stored, is_signed)
+    return padding, None if padding is None else limit
+
+
+def _whole_padding(values: Values, name: str, bits_stored: int, is_signed: bool) -> float | None:
+    """A value of padding, signed as the pixels are, whatever its encoding; None if no pixel can have it."""
+    found = values.words(name)
     if not found or not 0 < bits_stored <= 16:
         return None
     value = int(float(found[0])) & 0xFFFF
@@ -117,7 +129,8 @@ def whole_frames(
 ) -> Callable[[int], bool]:
     """Whether the pixels of a slice, by its number, are all in the file; a problem is noted if some are not.
 
-    Of compressed slices only those are known to be cut that begin behind the last whole item, or are the last.
+    So is one where they are as long as more slices than there should be. Of compressed slices only those are known to
+    be cut that begin behind the last whole item, or are the last.
     """
     if element is None:
         return lambda _: True
@@ -127,6 +140,12 @@ def whole_frames(
     there = min(element.length, file.seek(0, 2) - element.offset)
     needed = (pixels.n_frames * bits + 7) // 8
     if there >= needed:
+        if 8 * there >= (pixels.n_frames + 1) * bits:
+            text = (
+                f"has {there} bytes of PixelData (7fe0,0010), but its tags describe {needed}: Rows, Columns, "
+                "BitsAllocated, SamplesPerPixel or NumberOfFrames may be wrong; the rest is not read"
+            )
+            values.problems.append(Problem(Code.TAG_BAD, "", text))
         return lambda _: True
     text = f"is truncated: PixelData (7fe0,0010) has {there} of {needed} bytes"
     values.problems.append(Problem(Code.UNREADABLE_PIXELS, "", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from PIL import Image
 
 from gpustitch.errors import DamagedInputError
 from gpustitch.io.images.files import reading
+from gpustitch.io.images.tiff_meaning import Meaning, shown_as
 from gpustitch.io.units import Resolution, meter_resolution, resolution, tiff_resolution
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -19,17 +21,21 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _JPEG_UNITS = {0: (None, "unit"), 1: (25.4, "inch"), 2: (10.0, "cm")}
-_EXIF_X, _EXIF_Y, _EXIF_UNIT = 282, 283, 296
+_EXIF_ORIENTATION, _EXIF_X, _EXIF_Y, _EXIF_UNIT = 274, 282, 283, 296
 _TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """``shape`` is (rows, columns); ``pixels`` names the type (``uint8``, ``uint8 x 3``)."""
+    """``shape`` is (rows, columns) as it is shown; ``pixels`` names the type (``uint8``, ``uint8 x 3``).
+
+    ``orientation`` is that of Exif: where the first row and column are, 1 (at the top, on the left) to 8.
+    """
 
     shape: tuple[int, int]
     pixels: str
     resolution: Resolution | None
+    orientation: int = 1
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -120,6 +126,7 @@ def _jpeg(stream: BinaryIO) -> ImageHeader:
     """Shape, type and stated resolution of a JPEG."""
     stream.seek(2)
     stated: Resolution | None = None
+    shown = Meaning()
     while True:
         marker = _marker(stream)
         if marker in _JPEG_BARE:
@@ -134,14 +141,21 @@ def _jpeg(stream: BinaryIO) -> ImageHeader:
             unit, x, y = struct.unpack(">BHH", segment[7:12])
             length_mm, name = _JPEG_UNITS.get(unit, (None, "unit"))
             stated = resolution(y, x, length_mm, name)
-        elif marker == 0xE1 and segment[:6] == b"Exif\0\0" and (stated is None or stated.spacing_mm is None):
-            stated = _exif(segment) or stated
+        elif marker == 0xE1 and segment[:6] == b"Exif\0\0":
+            shown = _shown(segment)
+            if stated is None or stated.spacing_mm is None:
+                stated = _exif(segment) or stated
         if not segment:
             stream.seek(length - 2, 1)
     bits, rows, columns, samples = struct.unpack(">BHHB", segment[:6])
     if b"\xff\xd9" not in _tail(stream, _TAIL_BYTES):
         raise ValueError("the file ends early")
-    return ImageHeader((rows, columns), _typed(bits, samples), stated)
+    if stated is not None and stated.spacing_mm is not None:
+        first, second = shown.shape((0, 1))
+        spacing = stated.spacing_mm[first], stated.spacing_mm[second]
+        stated = dataclasses.replace(stated, spacing_mm=spacing)
+    rows, columns = shown.shape((rows, columns))
+    return ImageHeader((rows, columns), _typed(bits, samples), stated, shown.orientation)
 
 
 def _marker(stream: BinaryIO) -> int:
@@ -152,6 +166,16 @@ def _marker(stream: BinaryIO) -> int:
     while byte == b"\xff":
         byte = stream.read(1)
     return byte[0]
+
+
+def _shown(segment: bytes) -> Meaning:
+    """How Exif says that the image is shown; as it is stored where that cannot be read, as viewers do."""
+    exif = Image.Exif()
+    try:
+        exif.load(segment)
+        return shown_as(exif.get(_EXIF_ORIENTATION))
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return Meaning()
 
 
 def _exif(segment: bytes) -> Resolution | None:

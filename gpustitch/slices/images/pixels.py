@@ -15,9 +15,11 @@ import numpy.typing as npt
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.io.frames.format import PLANE_TYPES
 from gpustitch.io.images.files import TIFF_SUFFIXES, read_image, reading
-from gpustitch.io.images.tiff_meaning import meaning_of
+from gpustitch.io.images.tiff_meaning import check_colors, meaning_of, shown_as
 from gpustitch.io.images.tiff_open import tiff_alone
 from gpustitch.model import Spacing
+from gpustitch.slices.held import check_held
+from gpustitch.slices.images.headers import read_header
 from gpustitch.slices.model import SliceHeader
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -28,11 +30,14 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
+_JPEG = (".jpg", ".jpeg")
 # What pixels of other types are read as. float32 holds whole numbers to 2^24; others are refused, real ones rounded.
 _READ_AS = {
     "bool": "uint8", "int8": "int16", "int32": "float32", "uint32": "float32", "float16": "float32",
     "float64": "float32",
 }  # fmt: skip
+_CHECKED = ("int32", "uint32", "float64")
+_PLANE_BY_PLANE = 2  # PlanarConfiguration: all red, then all green, then all blue
 # Slices of a colored kind that are looked at: grey pictures are often stored so.
 _LOOKED_AT = 9
 
@@ -42,7 +47,7 @@ class ImageSlices:
     threads.
 
     Values are uint8, uint16, int16 or float32; ``stored`` is the type in the files. Whole numbers of 32 bits and real
-    ones of 64 become float32: a whole number that it does not hold is refused, and a real one rounded.
+    ones of 64 become float32: a number that it does not hold is refused, but real ones are rounded.
 
     Color slices of 8 bits are read as red, green and blue, one after another in a row: ``samples`` is 3 then, and the
     last axis of ``shape`` three times as long. Slices that are grey all the same have one sample.
@@ -114,13 +119,10 @@ class ImageSlices:
                     f"{self.stored} of {self.shape[1:]}; slices of a series are alike"
                 )
             part = image[rows, columns]
-            out[k - start] = part
-            if self.stored.name in ("int32", "uint32") and (out[k - start].astype(np.float64) != part).any():
-                most = np.abs(part.astype(np.int64)).max()
-                raise ParameterError(
-                    f"{self.headers[k].path} holds whole numbers up to {most}; not all fit float32, which slices of 32 "
-                    "bits are read as"
-                )
+            with np.errstate(over="ignore"):
+                out[k - start] = part
+            if self.stored.name in _CHECKED:
+                check_held(out[k - start], part, self.headers[k].path, is_whole=self.stored.kind != "f")
         return out
 
     def _decoded(self, k: int) -> npt.NDArray[Any]:
@@ -139,7 +141,13 @@ class ImageSlices:
             return self._page(path, frame)
         if suffix in _DECODERS:
             with reading(path, "an image"):
-                return _shaped(np.asarray(_DECODERS[suffix](path.read_bytes())), path)
+                image = np.asarray(_DECODERS[suffix](path.read_bytes()))
+            if suffix in _JPEG and image.shape[2:] == (4,):
+                raise DamagedInputError(
+                    f"{path} holds colors as inks (CMYK); save it as red, green and blue, or as a grey image"
+                )
+            image = shown_as(read_header(path).orientation).pixels(image) if suffix in _JPEG else image
+            return _shaped(image, path)
         return read_image(path)
 
     def _page(self, path: Path, frame: int) -> npt.NDArray[Any]:
@@ -158,7 +166,11 @@ def _read_page(tiff: Any, frame: int, path: Path) -> npt.NDArray[Any]:
     """A page of a file, or a plane behind its only page, as it is shown."""
     if len(tiff.pages) > 1 or frame == 0:
         page = tiff.pages[frame]
-        return meaning_of(page, path).pixels(np.asarray(page.asarray(maxworkers=1)))
+        check_colors(page, path)
+        image = np.asarray(page.asarray(maxworkers=1))
+        if image.ndim == 3 and page.keyframe.planarconfig == _PLANE_BY_PLANE:
+            image = np.ascontiguousarray(np.moveaxis(image, 0, -1))
+        return meaning_of(page, path).pixels(image)
     page = tiff.pages.first
     data = np.fromfile(
         tiff.filehandle.path,

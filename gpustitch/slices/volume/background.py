@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gpustitch.io.planes.format import Planes
 from gpustitch.slices.dicom.pixels import DicomPlanes
-from gpustitch.slices.model import SliceStack
+from gpustitch.slices.model import SliceStack, StoredPixels
 
 
 def background_of(planes: Planes, given: float | None) -> float:
@@ -29,6 +29,24 @@ def background_of(planes: Planes, given: float | None) -> float:
     }
     found = stated.pop() if len(stated) == 1 else None
     return 0.0 if found is None else float(found)
+
+
+def no_data_of(planes: Planes) -> tuple[tuple[float, float] | None, ...]:
+    """The value of pixels without data of each slice, rescaled, and the other end of their range; None without.
+
+    Empty if no slice states any. Colors have none.
+    """
+    if not isinstance(planes, DicomPlanes) or planes.samples > 1:
+        return ()
+    found = tuple(None if header.pixels is None else _empty_range(header.pixels) for header in planes.headers)
+    return found if any(found) else ()
+
+
+def _empty_range(pixels: StoredPixels) -> tuple[float, float] | None:
+    if pixels.padding is None:
+        return None
+    limit = pixels.padding if pixels.padding_limit is None else pixels.padding_limit
+    return pixels.slope * pixels.padding + pixels.intercept, pixels.slope * limit + pixels.intercept
 
 
 def background_warnings(stack: SliceStack, background: float) -> Iterator[str]:

@@ -37,11 +37,10 @@ from gpustitch.running.inputs import Inputs
 from gpustitch.running.progress import SILENT, Progress, size_text
 from gpustitch.running.threads import checked_workers
 from gpustitch.slices.dicom.times import volume_step_s
-from gpustitch.slices.images.pixels import ImageSlices
 from gpustitch.slices.model import SliceStack
 from gpustitch.slices.verdict.pixels import SlicePlanes, alike_planes
 from gpustitch.slices.verdict.stage import judge
-from gpustitch.slices.volume.background import background_of, background_warnings
+from gpustitch.slices.volume.background import background_of, background_warnings, no_data_of
 from gpustitch.slices.volume.choice import check_usable, chosen_stack
 from gpustitch.slices.volume.file import planes_table, several_volumes, sidecar
 from gpustitch.slices.volume.in_time import IN_TIME, OneOfSeveral, check_one_grid, volumes_of_one_series
@@ -321,6 +320,7 @@ def _volume(job: ResamplePlan, path: Path, along: PlaneGrid) -> VolumePlan:
         nearest=options.nearest,
         shifts=shifts,
         background=float(options.background or 0),
+        no_data=no_data_of(planes),
         device=job.device,
     )
     block, output_bytes = format.block(making.shape, *stored)
@@ -364,8 +364,8 @@ def cautions(plan: ResamplePlan) -> Iterator[str]:
         yield from background_warnings(stack, whole.blocks.making.background)
     if filled:
         yield f"{filled} of {n} planes are interpolated across gaps: nothing was measured there"
-    stored = plan.planes.stored if isinstance(plan.planes, ImageSlices) else plan.planes.dtype
-    if stored.itemsize > plan.planes.dtype.itemsize:
+    stored = plan.planes.stored if isinstance(plan.planes, SlicePlanes) else plan.planes.dtype
+    if stored.itemsize > plan.planes.dtype.itemsize and plan.planes.dtype.kind == "f":
         yield f"pixels are {stored}; voxels are {plan.planes.dtype}, to 7 digits"
     if whole.count(OUTSIDE):
         yield "the last plane is background: it lies beyond the last slice"

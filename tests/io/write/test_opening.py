@@ -37,10 +37,18 @@ def write(path, volume, **options):
     ("name", "expected"),
     [("v", "precomputed"), ("v.zarr", "ome-zarr"), ("v.ome.ZARR", "ome-zarr"), ("v.tif", "tiff"), ("v.tiff", "tiff"),
      ("v.ome.tif", "tiff"), ("v.1", "precomputed"), ("zarr", "precomputed"), ("v.nii", "nifti"), ("v.nii.gz", "nifti"),
-     ("v.gz", "precomputed")],
+     ("v.488", "precomputed"), ("csv", "precomputed")],
 )  # fmt: skip
 def test_the_name_tells_the_format(name, expected):
     assert format_of(f"some.tif/{name}") == expected
+
+
+@pytest.mark.parametrize("end", [".gz", ".bz2", ".zst", ".dcm", ".img", ".csv", " "])
+def test_a_folder_is_not_named_as_a_file(end):
+    suffixes = {suffix for format in OUTPUT_FORMATS for suffix in format.suffixes}
+    for name in sorted({f"v{suffix}{end}" for suffix in suffixes} - {f"v{suffix}" for suffix in suffixes}):
+        with pytest.raises(ParameterError, match="named as a format in which no volume is written"):
+            format_of(name)
 
 
 @pytest.mark.parametrize("shape", [(70, 65, 131), (3, 200, 7), (1, 1, 1)])

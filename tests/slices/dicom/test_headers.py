@@ -309,6 +309,20 @@ def test_impossible_numbers_of_frames_are_taken_as_one(tmp_path, count):
     assert (problem.code, problem.tag) == (Code.TAG_BAD, "NumberOfFrames")
 
 
+@pytest.mark.parametrize("n_bytes", [58, 60, 61, 119, 120, 600])
+@pytest.mark.parametrize("frames", [None, 1, 2])
+def test_pixels_of_more_slices_than_the_tags_describe_are_told(tmp_path, n_bytes, frames):
+    def edit(data):
+        data.PixelData = bytes(n_bytes * (frames or 1) + n_bytes % 2)
+        if frames is not None:
+            data.NumberOfFrames = frames
+
+    file = read_dicom(_write(tmp_path, edit))
+    told = [problem for problem in file.problems if "the rest is not read" in problem.text]
+    # A slice of 6 x 5 pixels has 60 bytes.
+    assert bool(told) == (n_bytes * (frames or 1) + n_bytes % 2 >= 60 * ((frames or 1) + 1))
+
+
 @pytest.mark.parametrize("text", [b"0 ", b"0.0 ", b"nan ", b"1e999 ", b"x "])
 def test_a_slope_that_is_none_is_said_to_be_1(tmp_path, text):
     header, problems = _read(tmp_path, _raw(0x00281053, "DS", text))

@@ -8,9 +8,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageOps
 
 from gpustitch.errors import DamagedInputError, InputMissingError, ParameterError
 from gpustitch.slices.images.pixels import ImageSlices
+from gpustitch.slices.images.series import find_image_series
 from gpustitch.slices.model import SliceHeader
 
 
@@ -100,3 +102,76 @@ def test_damaged_files_are_named(tmp_path):
     tifffile.imwrite(paths[0], planes[0].astype(np.complex64))
     with pytest.raises(DamagedInputError, match="complex64"):
         ImageSlices(headers(paths), "images")
+
+
+def series_of(folder):
+    (series,) = find_image_series(sorted(folder.iterdir()))
+    return ImageSlices(series.headers, "colors")
+
+
+@pytest.mark.parametrize(
+    ("photometric", "samples"), [("separated", 4), ("cielab", 3), ("icclab", 3), ("itulab", 3), ("ycbcr", 3)]
+)
+def test_colors_that_are_no_red_green_and_blue_are_refused(tmp_path, photometric, samples):
+    for k, image in enumerate(noise((2, 20, 30, samples), "uint8")):
+        tifffile.imwrite(tmp_path / f"{k}.tif", image, photometric=photometric, planarconfig="contig")
+    with pytest.raises(DamagedInputError, match="holds colors as"):
+        series_of(tmp_path)
+
+
+def test_inks_in_jpeg_are_refused(tmp_path):
+    for k, image in enumerate(noise((2, 20, 30, 4), "uint8")):
+        Image.fromarray(image, "CMYK").save(tmp_path / f"{k}.jpg")
+    with pytest.raises(DamagedInputError, match="inks"):
+        series_of(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_colors_plane_by_plane_are_those_of_each_pixel(tmp_path, orientation, tile):
+    planes = noise((2, 20, 30, 3), "uint8")
+    for k, image in enumerate(planes):
+        turned = [(274, "H", 1, orientation, True)]
+        for name, config in (("a", "contig"), ("b", "separate")):
+            (tmp_path / name).mkdir(exist_ok=True)
+            stored = image if config == "contig" else np.moveaxis(image, -1, 0)
+            where = tmp_path / name / f"{k}.tif"
+            tifffile.imwrite(where, stored, photometric="rgb", planarconfig=config, tile=tile, extratags=turned)
+    one, other = series_of(tmp_path / "a"), series_of(tmp_path / "b")
+    assert one.samples == other.samples == 3
+    np.testing.assert_array_equal(one.read(0, 2), other.read(0, 2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_jpeg_is_read_as_it_is_shown(tmp_path, orientation, mode):
+    shape = (2, 20, 30) if mode == "L" else (2, 20, 30, 3)
+    shown = []
+    for k, image in enumerate(noise(shape, "uint8")):
+        path = tmp_path / f"{k}.jpg"
+        exif = Image.Exif()
+        exif[274], exif[282], exif[283], exif[296] = orientation, 254.0, 127.0, 2
+        Image.fromarray(image, mode).save(path, exif=exif)
+        shown.append(np.asarray(ImageOps.exif_transpose(Image.open(path))))
+    (series,) = find_image_series(sorted(tmp_path.iterdir()), trust_resolution=True)
+    assert series.headers[0].shape == shown[0].shape[:2]
+    assert series.headers[0].pixel_spacing_mm == pytest.approx((0.2, 0.1) if orientation < 5 else (0.1, 0.2))
+    read = ImageSlices(series.headers, "jpeg").read(0, 2)
+    due = np.stack(shown).reshape(2, len(shown[0]), -1)
+    assert np.abs(read.astype(int) - due).max() <= 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_exif_is_passed_over(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    exif = Image.Exif()
+    exif[274] = 3
+    blob = bytearray(exif.tobytes())
+    n_whole = int(rng.integers(6, 20))  # its only entry begins at byte 16
+    blob = blob[:n_whole] if seed % 2 else blob[:6] + bytes(rng.integers(0, 256, len(blob) - 6, dtype=np.uint8))
+    image = noise((1, 20, 30), "uint8")[0]
+    Image.fromarray(image).save(tmp_path / "0.jpg", exif=bytes(blob), dpi=(100, 100))
+    Image.fromarray(image).save(tmp_path / "1.jpg", dpi=(100, 100))
+    (series,) = find_image_series(sorted(tmp_path.iterdir()))
+    read = ImageSlices(series.headers, "jpeg").read(0, 2)
+    assert read.shape == (2, 20, 30) and np.array_equal(read[0], read[1])

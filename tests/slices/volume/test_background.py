@@ -58,6 +58,49 @@ def test_without_padding_water_among_air_is_told(tmp_path, seed):
     assert "water in CT" not in succeed("resample", tmp_path / "whole", tmp_path / "x.nii")
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_padding_is_not_mixed_with_what_was_measured(tmp_path, seed):
+    """Every voxel is that of the field, or padding where a pixel that it would take part of is."""
+    rng = np.random.default_rng(seed)
+    n, is_signed, slope = 6, bool(seed % 2), float(rng.choice([1.0, 0.5]))
+    value = -2000 if is_signed else 4000
+    limit = value - 5 if seed in (2, 3) else None
+    places = np.cumsum(rng.uniform(1, 2, n))
+    shear = (0.0, 0.3 if seed >= 4 else 0.0)
+    inside = rng.random((n, 6, 5)) < 0.7
+
+    def edit(data, k):
+        pixels = np.frombuffer(data.PixelData, "i2" if is_signed else "u2").reshape(6, 5).copy()
+        pixels[~inside[k]] = value
+        if limit is not None:
+            pixels[0, 0] = limit
+        data.PixelData = pixels.tobytes()
+        data.add_new(0x00280120, "SS" if is_signed else "US", value)
+        if limit is not None:
+            data.add_new(0x00280121, "SS" if is_signed else "US", limit)
+
+    def field(x, y, z):
+        return 300 + 2 * x + 3 * y + 4 * z
+
+    write_series(
+        tmp_path / "in",
+        places,
+        edit=edit,
+        dtype="int16" if is_signed else "uint16",
+        slope=slope,
+        pixels=field,
+        shear=shear,
+    )
+    succeed("resample", tmp_path / "in", tmp_path / "v.nii", "--spacing", "0.4", *(["--unshear"] if shear[1] else []))
+    image = nibabel.load(tmp_path / "v.nii")
+    made = np.asarray(image.dataobj, np.float64)
+    at = np.moveaxis(np.indices(made.shape), 0, -1) @ image.affine[:3, :3].T + image.affine[:3, 3]
+    due = field(-at[..., 0], -at[..., 1], at[..., 2])
+    empty = [slope * value] if limit is None else [slope * value, slope * limit]
+    is_empty = np.isin(made, empty)
+    assert 0 < is_empty.mean() < 1 and (np.abs(made - due)[~is_empty] < slope / 2 + 0.51).all()
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_padding_beyond_the_stored_bits_is_ignored(tmp_path, bits):
     def edit(data, _):
