@@ -262,7 +262,7 @@ def test_overlaps_that_are_stretched_are_told_if_their_links_count() -> None:
     links = tuple(dataclasses.replace(k, bend_px=bends.get((k.fixed, k.moving))) for k in even.links)
     placed = dataclasses.replace(even, links=links)
     said = [text for text in warnings_of(placed, SPACING, placed.origin_px) if "stretched" in text]
-    assert len(said) == 1 and "in 1 overlaps" in said[0] and "1 - 2 (1.2)" in said[0]
+    assert len(said) == 1 and "in 1 overlap tiles" in said[0] and "1 - 2 (1.2)" in said[0]
     assert not any("stretched" in text for text in warnings_of(even, SPACING, even.origin_px))
 
 
