@@ -16,7 +16,7 @@ from gpustitch.model import Box, Coverage, ObliqueScan, PlacedVolume, Spacing
 from gpustitch.oblique.align.blob_lists import listed_blobs
 from gpustitch.oblique.align.blobs import ball
 from gpustitch.oblique.align.overlaps.climb import RESULTS, climb
-from gpustitch.oblique.align.overlaps.images import Layout, images_shared
+from gpustitch.oblique.align.shifts.images import Layout, images_shared
 from gpustitch.oblique.deskew.deoblique import plane_offsets, shear_lerp
 from gpustitch.oblique.deskew.tile import ObliqueTile
 from gpustitch.oblique.destripe.lightsheet import LightsheetOptions, destripe_lightsheet

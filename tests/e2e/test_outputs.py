@@ -97,7 +97,7 @@ def test_tiles_that_cannot_be_linked_are_told_even_when_quiet(raw: Path, tmp_pat
     write_dcimg(other, noise, 12, (16, 8))
     job = ("pipeline", tmp_path / "channel", "--output", tmp_path / "out", "--window-size", "3,3,3", *PLAIN, "--quiet")
     said = fail(10, *job)
-    assert "none of 1 overlaps gave a link" in said and "--negative-y" in said and "--allow-unaligned" in said
+    assert "none of 1 overlap gave a link" in said and "--negative-y" in said and "--allow-unaligned" in said
     assert not (tmp_path / "out").exists()
     said = succeed(*job, "--allow-unaligned")
     assert "UNALIGNED" in said.splitlines()[-1] and "NOT measured" in said.splitlines()[-1]

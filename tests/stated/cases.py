@@ -17,8 +17,8 @@ from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.blob_lists import listed_blobs
 from gpustitch.oblique.align.blobs import ball, find_blobs
 from gpustitch.oblique.align.overlaps.climb import smooth_and_climb
-from gpustitch.oblique.align.overlaps.images import Layout, images_shared, smoothed_strips
 from gpustitch.oblique.align.search import correlate_all_shifts
+from gpustitch.oblique.align.shifts.images import Layout, images_shared, smoothed_strips
 from gpustitch.oblique.deskew.deoblique import deoblique
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.notch import Notch, destripe_guarded

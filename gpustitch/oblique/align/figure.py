@@ -14,6 +14,7 @@ from gpustitch.model.arrays import Floats
 from gpustitch.oblique.align.report import HELD_BY
 from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.mosaic.file import AlignmentRecord
+from gpustitch.running.progress import counted
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -61,7 +62,8 @@ def draw_report(path: Path, record: AlignmentRecord, image_format: str) -> None:
 
 def _headline(record: AlignmentRecord) -> str:
     accepted = sum(not link.reason for link in record.placement.links)
-    text = f"{len(record.placement.origin_px)} tiles, {accepted} of {len(record.placement.links)} links accepted"
+    tiles, links = counted(len(record.placement.origin_px), "tiles"), counted(len(record.placement.links), "links")
+    text = f"{tiles}, {accepted} of {links} accepted"
     if record.placement.is_unaligned:
         text += ": UNALIGNED"
     if record.voxel_size_estimate_um is None:

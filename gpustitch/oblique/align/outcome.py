@@ -10,13 +10,13 @@ import numpy as np
 from gpustitch.errors import AlignmentError
 from gpustitch.model import Link, Placement, Spacing, UmXYZ
 from gpustitch.model.arrays import PxZYX
-from gpustitch.oblique.align.link import LinkCount
+from gpustitch.oblique.align.overlaps.refine import LinkCount
 from gpustitch.oblique.align.report import UNKNOWN, sure_text
 from gpustitch.oblique.align.solve import link_sigma
 from gpustitch.oblique.align.solving.stage_model import AFFINE, MEDIAN_UM
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.ops.robust import MAD_TO_SIGMA
-from gpustitch.running.progress import listed, size_text
+from gpustitch.running.progress import counted, listed, size_text
 
 # Beyond this many percent, people are told how to know the y voxel size better.
 _KNOWN_WELL = 0.2
@@ -44,9 +44,9 @@ def check_linked(placement: Placement, *, allow_unaligned: bool) -> None:
         return
     first = placement.links[0]
     raise AlignmentError(
-        f"none of {len(placement.links)} overlaps gave a link ({first.fixed} - {first.moving}: {first.reason}); check "
-        "voxel size, step size, `negative_y` and the orientation of the frames, or keep the stage's positions with "
-        "`allow_unaligned`",
+        f"none of {counted(len(placement.links), 'overlaps')} gave a link ({first.fixed} - {first.moving}: "
+        f"{first.reason}); check voxel size, step size, `negative_y` and the orientation of the frames, or keep "
+        "the stage's positions with `allow_unaligned`",
         parameter="allow_unaligned",
     )
 
@@ -59,13 +59,13 @@ def links_text(placement: Placement) -> str:
     if not n_links:
         return f"{n_tiles} tiles, none of which overlap: nothing to align, they lie where the stage says"
     accepted = sum(not link.reason for link in placement.links)
-    text = f"{n_tiles} tiles, {accepted} of {n_links} links accepted"
+    text = f"{n_tiles} tiles, {accepted} of {counted(n_links, 'links')} accepted"
     if not accepted:
         return f"{text}: UNALIGNED, all tiles lie where the stage says"
     islands = [members for members in placement.islands if len(members) > 1]
     if len(islands) > 1:
         text += f", {len(islands)} groups of tiles that nothing links"
-    return f"{text}, {len(placement.unlinked)} tiles without a link" if placement.unlinked else text
+    return f"{text}, {counted(len(placement.unlinked), 'tiles')} without a link" if placement.unlinked else text
 
 
 def check_measured(y_size: str, is_measured: bool) -> None:
@@ -89,7 +89,7 @@ def voxel_size_text(found: VoxelSize) -> str:
     if found.estimate_um is None or found.uncertainty_um is None:
         return f"y voxel size NOT measured (no links along y), nominal kept: {found.nominal_um:g} um"
     percent = 100 * found.uncertainty_um / found.nominal_um
-    rests = f"{found.n_links} links between {found.n_rows} rows of {found.n_tiles} tiles"
+    rests = f"{counted(found.n_links, 'links')} between {found.n_rows} rows of {found.n_tiles} tiles"
     measured = f"{found.estimate_um:.4f} +- {found.uncertainty_um:.4f} um (95 %) from {rests}"
     scale = "relative to the stage's own scale"
     if found.y_size != "auto":
@@ -165,14 +165,15 @@ def notes_of(placement: Placement, counts: Mapping[tuple[str, str], LinkCount] |
         yield f"{text}; likewise {len(others)} more: {pairs}" if others else text
     unchecked = [name for name, support in placement.support.items() if support == "link"]
     if unchecked:
-        yield f"{len(unchecked)} tiles hang on links that close no loop, nothing checks them: {_named(unchecked)}"
+        tiles = counted(len(unchecked), "tiles")
+        yield f"nothing checks {tiles} on links that close no loop: {_named(unchecked)}"
     accepted = [(link.fixed, link.moving) for link in placement.links if not link.reason]
     by_objects = [pair for pair in accepted if counts and counts[pair].by_objects_alone]
     if by_objects:
         pairs = _named([f"{fixed} - {moving}" for fixed, moving in by_objects])
         yield (
-            f"in {len(by_objects)} overlaps only objects tell where tiles lie, nothing between them: if all moved "
-            f"together, nothing shows it: {pairs}"
+            f"in {counted(len(by_objects), 'overlaps')} only objects tell where tiles lie, nothing between them: if "
+            f"all moved together, nothing shows it: {pairs}"
         )
 
 
@@ -196,8 +197,8 @@ def warnings_of(
     if placement.unlinked:
         tiles = [f"{name} (+- {_sure(placement, spacing, name)})" for name in placement.unlinked]
         yield (
-            f"{len(tiles)} tiles are linked to no other and lie where the stage puts them, +- standard error x, y, z: "
-            f"{_named(tiles)}"
+            f"{counted(len(tiles), 'tiles')} without a link to any other, kept where the stage says, +- standard error "
+            f"x, y, z: {_named(tiles)}"
         )
     islands = [members for members in placement.islands if len(members) > 1]
     if len(islands) > 1:
@@ -213,8 +214,8 @@ def warnings_of(
     if unchecked:
         links = [f"{fixed} - {moving} ({um:.0f} um)" for (fixed, moving), um in unchecked.items()]
         yield (
-            f"{len(links)} links close no loop and lie far from where the stage puts them, nothing says which is "
-            f"right: {_named(links)}"
+            f"{counted(len(links), 'links')} on no loop, far from where the stage puts tiles, and nothing says which "
+            f"is right: {_named(links)}"
         )
 
 
@@ -224,23 +225,23 @@ def _misfits(placement: Placement, spacing: Spacing, counts: Mapping[tuple[str, 
     if torn:
         links = [f"{fixed} - {moving} ({n} of {of})" for (fixed, moving), (n, of) in torn.items()]
         yield (
-            f"in {len(links)} overlaps not all windows agree that show the same thing in both tiles: parts of them do "
-            f"not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
+            f"in {counted(len(links), 'overlaps')} not all windows agree that show the same thing in both tiles: parts "
+            f"of them do not fit together. Frames may be lost, or tissue or debris moved: {_named(links)}"
         )
     moved = moved_objects_um(counts, spacing)
     if moved:
         links = [f"{fixed} - {moving} ({max(map(abs, um)):.0f} um)" for (fixed, moving), um in moved.items()]
         yield (
-            f"in {len(links)} overlaps objects lie elsewhere than what is between them: debris moved from tile to "
-            f"tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
+            f"in {counted(len(links), 'overlaps')} objects lie elsewhere than what is between them: debris moved from "
+            f"tile to tile, or frames are lost. What is between them joins the tiles there: {_named(links)}"
         )
     bent = bent_links(placement.links)
     if bent:
         links = [f"{fixed} - {moving} ({px:.1f})" for (fixed, moving), px in bent.items()]
         yield (
-            f"in {len(links)} overlaps tiles are stretched or turned against each other, by so many voxels from end to "
-            f"end: {_named(links)}. Tiles are moved only, +- holds the rest. Frames may be lost or doubled, or stage "
-            "speed, magnification or camera have changed"
+            f"in {counted(len(links), 'overlaps')} tiles are stretched or turned against each other, by so many voxels "
+            f"from end to end: {_named(links)}. Tiles are moved only, +- holds the rest. Frames may be lost or "
+            "doubled, or stage speed, magnification or camera have changed"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpustitch.model import Link, Support
 from gpustitch.oblique.mosaic.file import AlignmentRecord
+from gpustitch.running.progress import counted
 
 _UNMEASURED = "not measured"
 UNKNOWN = "not known"
@@ -31,9 +32,10 @@ def report_text(record: AlignmentRecord) -> str:
     rejected = [k for k in placement.links if k.reason]
     worst = max((abs(v) for r in placement.residual_px.values() for v in r), default=None)
     residual = "" if worst is None else f", worst residual {worst:.2f} voxels"
+    tiles, links = counted(len(placement.origin_px), "tiles"), counted(len(accepted), "links")
     parts = [
         "# Alignment\n",
-        (f"{len(placement.origin_px)} tiles, {len(accepted)} links accepted, {len(rejected)} rejected{residual}.\n"),
+        f"{tiles}, {links} accepted, {len(rejected)} rejected{residual}.\n",
         _voxel_size(record),
         "## Tiles\n",
         "+- is the standard error, relative to the mean of all tiles. 95 % of positions lie within 1.96 times it.\n",

@@ -17,7 +17,7 @@ from gpustitch.model.arrays import PxZYX
 from gpustitch.model.options import documented, nested, option
 from gpustitch.oblique.align import ALIGNMENT, YSize, allow_unaligned, stage_repeatability_um, y_size
 from gpustitch.oblique.align.figure import FIGURE_SUFFIXES, check_matplotlib, draw_report
-from gpustitch.oblique.align.link import LinkCount, link_tiles
+from gpustitch.oblique.align.link import link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
 from gpustitch.oblique.align.oblique_volume import Oblique
 from gpustitch.oblique.align.outcome import (
@@ -35,6 +35,7 @@ from gpustitch.oblique.align.outcome import (
 )
 from gpustitch.oblique.align.overlaps.camera_pattern import Still, find_still
 from gpustitch.oblique.align.overlaps.counted import bytes_of
+from gpustitch.oblique.align.overlaps.refine import LinkCount
 from gpustitch.oblique.align.pairs import Expected, Pair, do_overlap, expected_again, neighbours
 from gpustitch.oblique.align.points import Overlap, nearest_voxel
 from gpustitch.oblique.align.report import report_text

@@ -27,7 +27,7 @@ from gpustitch.oblique.mosaic.placing import PlacedMosaic, check_aligned, check_
 from gpustitch.oblique.pipeline.options import ALIGNMENT, VOLUME, PipelineOptions
 from gpustitch.oblique.stream.bands import Cut
 from gpustitch.running.cluster import check_cluster
-from gpustitch.running.progress import Progress
+from gpustitch.running.progress import Progress, counted
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def check_alignment(options: PipelineOptions, mosaic: Mosaic, file: Path) -> Non
     check_angle(found.angle_deg, options.angle_deg, file)
     if found.is_unaligned and not options.allow_unaligned:
         raise AlignmentError(
-            f"{file} holds the stage's positions: none of its {len(found.links)} overlaps gave a link; align the "
-            "mosaic again, or keep these positions with `allow_unaligned`"
+            f"{file} holds the stage's positions: none of its {counted(len(found.links), 'overlaps')} gave a link; "
+            "align the mosaic again, or keep these positions with `allow_unaligned`"
         )
     if found.x_step_um is not None and not math.isclose(found.x_step_um, options.x_step_um, rel_tol=1e-6):
         raise ParameterError(

@@ -56,7 +56,7 @@ def test_finds_the_tile(volumes: Path, tmp_path: Path) -> None:
     assert (asked["sigma_um"], asked["sample_count"], asked["min_correlation"], asked["seed"]) == (2.4, 12, 0.9, 7)
     assert (asked["window_px"], asked["search_px"]) == ([11, 13, 13], [8, 8, 8])
     assert (asked["blob_window_px"], asked["border_px"]) == ([38, 39, 40], [4, 5, 6])
-    assert "1 links accepted" in report.read_text()
+    assert "1 link accepted" in report.read_text()
     assert call("--input", volumes, "--output", output, *WINDOWS).exit_code == 7
     assert call("--input", volumes, "--output", output, *WINDOWS, "--overwrite", "--quiet").exit_code == 0
 
@@ -131,7 +131,7 @@ def test_a_run_that_links_nothing_is_no_success(volumes: Path, tmp_path: Path) -
     output, report = tmp_path / "align.json", tmp_path / "align.md"
     nothing = ("--input", volumes, "--output", output, "--report", report, *WINDOWS, "--negative-y")
     result = call(*nothing)
-    assert result.exit_code == 10 and "none of 1 overlaps gave a link" in result.output
+    assert result.exit_code == 10 and "none of 1 overlap gave a link" in result.output
     assert "--allow-unaligned" in result.output and not list(tmp_path.iterdir())
     result = call(*nothing, "--allow-unaligned", "--quiet")
     assert result.exit_code == 0

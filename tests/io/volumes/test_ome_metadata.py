@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gpustitch.errors import DamagedInputError, GpustitchError, ParameterError
 from gpustitch.io.planes.opening import open_planes
 from gpustitch.io.stacks.choice import StackChoice
-from gpustitch.io.volumes.opening import open_volume
+from gpustitch.io.volumes.opening import choices_at, open_volume
 from gpustitch.model import Box
 from tests.io.volumes.stored_volumes import folder, read
 from tests.io.volumes.zarr_writers import attributes, describe, random_voxels, stored, turned
@@ -122,6 +122,8 @@ def test_layouts_of_bioformats2raw(tmp_path, listed, zarr_format):
     volume = open_volume(tmp_path)
     assert volume.path == tmp_path / "0" and volume.spacing.z_um == 1
     np.testing.assert_array_equal(read(tmp_path), one)
+    ((name, choice),) = choices_at(tmp_path)
+    assert name == tmp_path.name and choice == StackChoice()
     two = image(tmp_path / "1", seed=1)
     if listed:
         np.testing.assert_array_equal(read(tmp_path), one)
@@ -130,6 +132,9 @@ def test_layouts_of_bioformats2raw(tmp_path, listed, zarr_format):
         open_volume(tmp_path)
     with pytest.raises(ParameterError, match="choose one by `stack_series`"):
         open_planes(tmp_path)
+    names, choices = zip(*choices_at(tmp_path), strict=True)
+    assert names == (f"0 {tmp_path.name}", f"1 {tmp_path.name}")
+    assert choices == (StackChoice(stack_series="1"), StackChoice(stack_series="2"))
     np.testing.assert_array_equal(open_planes(tmp_path, choice=StackChoice(stack_series="2")).read(0, 3), two)
     np.testing.assert_array_equal(read(tmp_path / "1"), two)
     if listed:

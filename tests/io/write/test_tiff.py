@@ -16,6 +16,7 @@ from gpustitch.errors import OutputError, OutputExistsError, ParameterError
 from gpustitch.io.write import tiff as tiff_volume
 from gpustitch.io.write.format import Writing
 from gpustitch.io.write.opening import open_output
+from gpustitch.io.write.slab_writer import check_samples
 from gpustitch.io.write.tiff import TiffVolumeWriter
 from gpustitch.model import Box, Spacing
 from gpustitch.ops.pyramid import downsample
@@ -170,6 +171,32 @@ def test_refuses_what_is_not_the_next_slab(tmp_path, box):
     ):
         writer.write(box, np.ones(box.shape, np.uint16))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("planes", [(1, 3), (3, 4), (2, 2), (2, 6)])
+def test_refuses_slabs_that_do_not_follow_those_before(tmp_path, planes):
+    with (
+        pytest.raises(ParameterError, match="the next begins with plane 2 of 5"),
+        TiffVolumeWriter(tmp_path / "v.tif", (5, 4, 3), np.uint16, SPACING, Writing()) as writer,
+    ):
+        writer.write(Box((0, 0, 0), (2, 4, 3)), np.ones((2, 4, 3), np.uint16))
+        writer.skip(Box((planes[0], 0, 0), (planes[1], 4, 3)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("samples", "columns", "dtype", "is_right"),
+    [
+        (1, 7, "uint16", True), (1, 7, "float32", True), (3, 6, "uint8", True), (3, 3, "uint8", True),
+        (3, 7, "uint8", False), (3, 6, "uint16", False), (2, 6, "uint8", False), (4, 8, "uint8", False),
+    ],
+)  # fmt: skip
+def test_a_voxel_has_one_value_or_three_of_8_bits(samples, columns, dtype, is_right):
+    if is_right:
+        check_samples(samples, columns, np.dtype(dtype))
+        return
+    with pytest.raises(ParameterError, match="one value, or three of uint8"):
+        check_samples(samples, columns, np.dtype(dtype))
 
 
 def test_refuses_arrays_that_do_not_fit(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustitch.oblique.align.overlaps.shared_sums import MASKED_PAIRS, PAIRS
+from gpustitch.oblique.align.shifts.shared_sums import MASKED_PAIRS, PAIRS
 from tests.kernels.case import Case
 
 FIXED, MOVING, LOW, COUNTS = (5, 4, 7), (6, 3, 5), (-7, -1, 2), (13, 4, 3)

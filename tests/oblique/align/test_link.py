@@ -9,8 +9,9 @@ from scipy import ndimage
 from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, Spacing
-from gpustitch.oblique.align.link import LinkCount, link_tiles
+from gpustitch.oblique.align.link import link_tiles
 from gpustitch.oblique.align.matching import MatchOptions
+from gpustitch.oblique.align.overlaps.refine import LinkCount
 from gpustitch.oblique.align.points import Overlap
 from gpustitch.running.threads import Workers
 

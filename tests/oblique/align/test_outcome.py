@@ -17,7 +17,6 @@ from gpustitch.errors import AlignmentError
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Link, ObliqueScan, Placement, Support
 from gpustitch.oblique.align import stage as align
-from gpustitch.oblique.align.link import LinkCount
 from gpustitch.oblique.align.outcome import (
     angle_text,
     check_linked,
@@ -30,10 +29,11 @@ from gpustitch.oblique.align.outcome import (
     voxel_size_text,
     warnings_of,
 )
+from gpustitch.oblique.align.overlaps.refine import LinkCount
 from gpustitch.oblique.align.stage import AlignOptions
 from gpustitch.oblique.align.voxel_size import VoxelSize
 from gpustitch.oblique.mosaic.file import read_alignment
-from gpustitch.running.progress import Silent
+from gpustitch.running.progress import Silent, counted
 from tests.oblique.align.test_stage import FAST, SHAPE, SPACING, errors, tiles
 
 
@@ -93,11 +93,13 @@ def test_every_tile_and_group_without_a_link_is_named(mosaic: tuple[int, dict[tu
     assert all(any({str(a), str(b)} <= set(members) for members in islands) for a, b in accepted)
     said = " ".join(warned(placed))
     if accepted:
-        alone = said.partition("are linked to no other")[2].partition("groups of tiles")[0]
+        alone = said.partition("without a link to any other")[2].partition("groups of tiles")[0]
         assert all(f" {name} (+- not known)" in alone for name in placed.unlinked)
         groups = [members for members in islands if len(members) > 1]
         assert ("groups of tiles" in said) == (len(groups) > 1) == ("groups of tiles" in links_text(placed))
-        assert (f"{len(placed.unlinked)} tiles without a link" in links_text(placed)) == bool(placed.unlinked)
+        assert (f"{counted(len(placed.unlinked), 'tiles')} without a link" in links_text(placed)) == bool(
+            placed.unlinked
+        )
 
 
 def test_what_was_not_measured_is_not_stated_as_measured() -> None:
@@ -175,7 +177,7 @@ def test_the_screen_has_a_line_for_each_problem_and_not_for_each_tile(n_tiles: i
     assert len(said) == len(kinds) + bool(held)
     counts = [1 + int(more[1]) if (more := re.search(r"likewise (\d+) more", text)) else 1 for text in said]
     assert sum(counts[: len(kinds)]) == len(rejected)
-    assert not held or said[-1].startswith(f"{len(held)} tiles hang on links that close no loop")
+    assert not held or said[-1].startswith(f"nothing checks {counted(len(held), 'tiles')} on links that close no loop")
     assert all(len(text) < 400 for text in said)
 
 
@@ -234,7 +236,7 @@ def test_no_mosaic_with_tiles_that_show_nothing_is_stitched_in_silence(
     assert set(found.unlinked) == set(volumes) - linked and not content["unaligned"]
     for name in found.unlinked:
         assert any(name in warning for warning in heard.warnings)
-    assert (f"{len(found.unlinked)} tiles without a link" in result.summary) == bool(found.unlinked)
+    assert (f"{counted(len(found.unlinked), 'tiles')} without a link" in result.summary) == bool(found.unlinked)
     if len(linked) == 4:
         assert np.abs(errors(result, true)).max() < 0.25
     is_measured = content["voxel_size_estimate"] is not None
@@ -260,7 +262,7 @@ def test_overlaps_that_are_stretched_are_told_if_their_links_count() -> None:
     links = tuple(dataclasses.replace(k, bend_px=bends.get((k.fixed, k.moving))) for k in even.links)
     placed = dataclasses.replace(even, links=links)
     said = [text for text in warnings_of(placed, SPACING, placed.origin_px) if "stretched" in text]
-    assert len(said) == 1 and "in 1 overlaps" in said[0] and "1 - 2 (1.2)" in said[0]
+    assert len(said) == 1 and "in 1 overlap tiles" in said[0] and "1 - 2 (1.2)" in said[0]
     assert not any("stretched" in text for text in warnings_of(even, SPACING, even.origin_px))
 
 

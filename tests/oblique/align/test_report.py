@@ -43,7 +43,7 @@ def test_every_figure_stands_in_its_column() -> None:
             negative_y=False,
         )
     )
-    assert "3 tiles, 1 links accepted, 1 rejected, worst residual 0.02 voxels" in text
+    assert "3 tiles, 1 link accepted, 1 rejected, worst residual 0.02 voxels" in text
     assert "y voxel size: nominal 1.8 um, estimated 1.7820 +- 0.0040 um (95 %), used 1.7820 um" in text
     # Moved by: where it begins less where the stage has it.
     assert (

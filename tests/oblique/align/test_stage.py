@@ -199,7 +199,7 @@ def test_flat_tiles_give_no_link_and_no_nan(value: int, tmp_path: Path) -> None:
     flat = {name: ArrayVolume(np.full(SHAPE, value, np.uint16), SPACING) for name in volumes}
     output = tmp_path / "align.json"
     options = AlignOptions(mosaic=mosaic, volumes=flat, matching=FAST, output=output)
-    with pytest.raises(AlignmentError, match="none of 1 overlaps gave a link"):
+    with pytest.raises(AlignmentError, match="none of 1 overlap gave a link"):
         align.run(align.plan(options))
     assert not output.exists()
     result = align.run(align.plan(dataclasses.replace(options, allow_unaligned=True)))

@@ -136,7 +136,7 @@ def test_a_stack_and_a_single_tile_are_what_they_are_by_stages(row: Path, stack:
         options = options_of(channel, tmp_path / name, allow_unaligned=True)
         at_once, staged = (run(plan(replace(options, output=tmp_path / f"{name}{s}", staged=s))) for s in (False, True))
         np.testing.assert_allclose(voxels(at_once), voxels(staged), rtol=0, atol=1)
-        assert name == "single" or "1 of 1 links accepted" in at_once.aligned
+        assert name == "single" or "1 of 1 link accepted" in at_once.aligned
         assert at_once.aligned == staged.aligned and at_once.summary.split(": ")[1:] == staged.summary.split(": ")[1:]
     assert at_once.alignment is None and staged.alignment is None
 

@@ -73,3 +73,19 @@ def test_a_series_that_is_there_twice_is_one_volume_if_all_pixels_are_equal(tmp_
     assert (stack.fit.spacing_class, len(stack.order), stack.is_usable) == ("UNIFORM", 10, True)
     assert codes(stack) == ({"MULTI_VOLUME"} if n_different else {"SAME_SLICE"})
     assert {stack.series.headers[i].path.name[0] for i in stack.order} == {"I"}
+
+
+@pytest.mark.parametrize(
+    ("along_mm", "said"),
+    [
+        ([3.0] * 4, "all 4 slices are at one place and differ: a series in time"),
+        ([0.0, 0.0, 2.0, 2.0, 4.0, 4.0], "2 different slices at each of 3 places: 2 volumes in one series"),
+    ],
+)
+def test_a_series_in_time_at_one_place_is_not_called_several_volumes(tmp_path, along_mm, said):
+    def differ(data, k):
+        data.PixelData = bytes([k + 1]) * len(data.PixelData)
+
+    write_series(tmp_path, along_mm, edit=differ)
+    (stack,) = judge([tmp_path])
+    assert text(stack, "MULTI_VOLUME").startswith(said)

@@ -90,6 +90,15 @@ def test_a_series_that_begins_late_may_have_lost_its_first_files(tmp_path, seed)
     assert codes(alone) == set()
 
 
+@pytest.mark.parametrize(("n", "lost"), [(2, 10), (2, 11), (4, 10), (12, 12), (12, 13)])
+def test_as_many_files_are_lost_at_most_as_are_left_or_ten(tmp_path, n, lost):
+    """Numbers that begin further above 1 count something else."""
+    write_series(tmp_path / "whole", np.arange(6) * 1.5, series="whole")
+    write_series(tmp_path / "cut", np.arange(n) * 1.5, series="cut", numbers=range(lost + 1, lost + n + 1))
+    (cut,) = (stack for stack in judge([tmp_path]) if len(stack.series.headers) == n)
+    assert ("FIRST_FILES_LOST" in codes(cut)) == (lost <= max(n, 10))
+
+
 @pytest.mark.parametrize("begin", [0, 1, 7, 101, 1001])
 def test_numbers_that_go_on_or_begin_elsewhere_have_lost_nothing(tmp_path, begin):
     write_series(tmp_path / "a", np.arange(6) * 1.5, series="a")

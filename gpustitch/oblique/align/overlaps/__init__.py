@@ -1,1 +1,1 @@
-"""Overlaps of two tiles: where they fit as a whole, and what windows in them say."""
+"""Overlaps of two tiles: the places where they may fit, and what windows in them say."""

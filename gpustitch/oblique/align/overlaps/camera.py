@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
 from gpustitch.model.geometry import WHOLE_FRAME
-from gpustitch.oblique.align.overlaps.strip import sums_of_bins
+from gpustitch.oblique.align.shifts.strip import sums_of_bins
 from gpustitch.ops.padded import padded
 
 # Planes are read together, about so many, as chunks hold them: the grid's box around many slanted planes is wide.

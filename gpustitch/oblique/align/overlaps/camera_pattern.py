@@ -22,7 +22,7 @@ from gpustitch.model.arrays import Floats, Floats32
 from gpustitch.oblique.align.in_range import Scaled
 from gpustitch.oblique.align.overlaps.camera import CameraView
 from gpustitch.oblique.align.overlaps.counted import Counted
-from gpustitch.oblique.align.overlaps.strip import between_bins, sums_of_bins
+from gpustitch.oblique.align.shifts.strip import between_bins, sums_of_bins
 from gpustitch.oblique.align.through import Through
 from gpustitch.ops.robust import MAD_TO_SIGMA
 

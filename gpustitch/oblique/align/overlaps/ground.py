@@ -16,10 +16,11 @@ import scipy
 from gpustitch.array import Device
 from gpustitch.model import ZYX, Box, Coverage, Spacing, Volume
 from gpustitch.model.arrays import Bools, Floats32, PxZYX
-from gpustitch.oblique.align.overlaps.candidates import TRUSTED, Peak, find_candidates
-from gpustitch.oblique.align.overlaps.parts import structure_px
-from gpustitch.oblique.align.overlaps.strip import between_bins, binned
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates
+from gpustitch.oblique.align.overlaps.peaks import Peak
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.shifts.parts import structure_px
+from gpustitch.oblique.align.shifts.strip import between_bins, binned
 from gpustitch.ops.robust import MAD_TO_SIGMA
 
 # The level about a bin is interpolated between medians of blocks, so many bins long.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpustitch.model import ZYX
 from gpustitch.model.arrays import PxZYX
 from gpustitch.oblique.align.matching import xyz_text
-from gpustitch.oblique.align.overlaps.candidates import Found
+from gpustitch.oblique.align.overlaps.peaks import Found
 
 # Said of windows that correlate and have no peak: then the whole overlap has none that can be trusted either.
 NO_PEAK = "knows its place along every direction"

@@ -9,8 +9,9 @@ from scipy import ndimage
 from gpustitch.array import CPU
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Spacing
-from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates, settle
+from gpustitch.oblique.align.overlaps.candidates import TRUSTED, find_candidates
 from gpustitch.oblique.align.overlaps.reasons import why_nothing
+from gpustitch.oblique.align.overlaps.settle import settle
 from gpustitch.oblique.align.points import Overlap
 
 SPACING = Spacing(1.3, 1.8, 1.3)

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Spacing
-from gpustitch.oblique.align.overlaps.candidates import Peak
 from gpustitch.oblique.align.overlaps.ground import Ground, GroundFound, objects
+from gpustitch.oblique.align.overlaps.peaks import Peak
 from gpustitch.oblique.align.points import Overlap
 
 SPACING = Spacing(1.3, 1.8, 1.3)

@@ -12,9 +12,9 @@ from gpustitch.array import CPU, choose_device
 from gpustitch.io.volumes.array import ArrayVolume
 from gpustitch.model import Box, Spacing
 from gpustitch.oblique.align.overlaps.ground import Ground
-from gpustitch.oblique.align.overlaps.maps import PartsCompared
-from gpustitch.oblique.align.overlaps.parts import Part
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.shifts.maps import PartsCompared
+from gpustitch.oblique.align.shifts.parts import Part
 from tests.cuda_cpu import module, shim
 
 pytestmark = pytest.mark.skipif(bool(module.why_not()), reason=module.why_not() or "the emulator runs")

@@ -1,6 +1,6 @@
 """Sums over what two arrays share at every shift in reach, for one of them and its mirror images, on a device.
 
-They are those of :class:`~gpustitch.oblique.align.overlaps.whole.Comparison`, of all images at once.
+They are those of :class:`~gpustitch.oblique.align.shifts.whole.Comparison`, of all images at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpustitch.array import Array, kernel
-from gpustitch.oblique.align.overlaps.whole import shared_ranges
+from gpustitch.oblique.align.shifts.whole import shared_ranges
 
 # What there is of each image and shift: number of voxels, covariance, two variances, and two sums of squares.
 SUMS = 6

@@ -12,13 +12,13 @@ from gpustitch.array.packed import Packed
 from gpustitch.array.stated import Shaped
 from gpustitch.model import ZYX, Box
 from gpustitch.model.arrays import Bools, Floats, Floats32
-from gpustitch.oblique.align.overlaps.device_bytes import images_shared_bytes
-from gpustitch.oblique.align.overlaps.images import Layout, Tables, images_shared, smoothed_strips
-from gpustitch.oblique.align.overlaps.parts import Part
-from gpustitch.oblique.align.overlaps.shared_sums import KEPT, SUMS, add_shared, correlations
-from gpustitch.oblique.align.overlaps.strip import COVERED, RawStrip, Strip, both_sigmas, raw_strip, read_strip
-from gpustitch.oblique.align.overlaps.whole import FAINT, ROUNDING, Comparison, Shared, pearson
 from gpustitch.oblique.align.points import Overlap
+from gpustitch.oblique.align.shifts.device_bytes import images_shared_bytes
+from gpustitch.oblique.align.shifts.images import Layout, Tables, images_shared, smoothed_strips
+from gpustitch.oblique.align.shifts.parts import Part
+from gpustitch.oblique.align.shifts.shared_sums import KEPT, SUMS, add_shared, correlations
+from gpustitch.oblique.align.shifts.strip import COVERED, RawStrip, Strip, both_sigmas, raw_strip, read_strip
+from gpustitch.oblique.align.shifts.whole import FAINT, ROUNDING, Comparison, Shared, pearson
 from gpustitch.ops.smooth import gaussian_weights
 
 # Of each image the correlation at every shift, and of how many voxels it is.

@@ -16,8 +16,8 @@ import scipy
 
 from gpustitch.array import Array, namespace, scipy_of
 from gpustitch.model import ZYX
-from gpustitch.oblique.align.overlaps.bins import bin_means, less_levels
-from gpustitch.oblique.align.overlaps.shared_sums import (
+from gpustitch.oblique.align.shifts.bins import bin_means, less_levels
+from gpustitch.oblique.align.shifts.shared_sums import (
     MASKED_PAIRS,
     PAIRS,
     SUMS,
@@ -25,7 +25,7 @@ from gpustitch.oblique.align.overlaps.shared_sums import (
     range_sums,
     shared_sums,
 )
-from gpustitch.oblique.align.overlaps.strip import COVERED, LEAST_WEIGHT
+from gpustitch.oblique.align.shifts.strip import COVERED, LEAST_WEIGHT
 from gpustitch.ops.smooth import smooth_all_axes
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from gpustitch.array import Array, kernel
-from gpustitch.oblique.align.overlaps.strip import binned
+from gpustitch.oblique.align.shifts.strip import binned
 
 
 @kernel("bins.cu", T="voxels: uint8 uint16 float32")
 def bin_means(voxels: Array, places: Array, depth: int, height: int, width: int, out: Array) -> None:
-    """Means over bins, as :func:`~gpustitch.oblique.align.overlaps.strip.binned` makes them.
+    """Means over bins, as :func:`~gpustitch.oblique.align.shifts.strip.binned` makes them.
 
     Parameters
     ----------

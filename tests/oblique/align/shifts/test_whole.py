@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpustitch.oblique.align.overlaps.whole import Comparison, pearson
+from gpustitch.oblique.align.shifts.whole import Comparison, pearson
 
 registration = pytest.importorskip("skimage.registration")
 
