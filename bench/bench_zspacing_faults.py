@@ -30,6 +30,25 @@ MOST_WRONG, LEAST_FOUND = 1.5, 0.7
 TOGETHER = 4
 # Factors that thresholds are changed by, to see which rows depend on them.
 FACTORS = (1 / 3, 3.0)
+# Sorts of series with few structures, and with noise that differs from section to section.
+FEW = ("few structures", "few structures, noise")
+UNEVEN = ("uneven quality", "uneven quality, damaged")
+SOUND = (
+    "none",
+    "waves",
+    "fading",
+    "noise",
+    *FEW,
+    "uneven quality",
+    "waves of quality",
+    "short structures",
+    "slow losses",
+    "slight losses",
+)
+FAULTY = (
+    "damaged", "uneven quality, damaged", "damaged run", "damaged here and there", "damaged beside gaps", "gaps",
+    "wide gap", "duplicates", "copies", "rounded copies", "swapped", "swapped blocks", "together",
+)  # fmt: skip
 # No thresholds but constants of statistics, sizes of windows and bins, and numbers of rounds.
 _NO_THRESHOLDS = ("MAD_TO_SIGMA", "MEDIAN_ERROR", "QUALITY_WINDOW", "_ROUNDS", "_SPACING_WINDOW", "_STEP", "_BIN")
 _MODULES = (find, damage, losses, qualities)
@@ -58,23 +77,37 @@ def series(fault: str, seed: int) -> Faulty:
     truth: set[tuple[str, int]] = set()
     if fault == "waves":
         spacing = waves(N, 0.5, 1.7, 2.0, seed) * rng.uniform(0.9, 1.1, N)
-    if fault in ("gaps", "wide gap"):
-        for i, width in ((40, 3.0), (80, 4.0)) if fault == "gaps" else ((60, 16.0),):
+    if fault in ("gaps", "damaged beside gaps", "wide gap"):
+        for i, width in ((40, 3.0), (80, 4.0)) if fault != "wide gap" else ((60, 16.0),):
             spacing[i] = width
             truth |= {("missing", i - 1), ("missing", i)}
-    if fault in ("duplicates", "copies"):
+    if fault in ("duplicates", "copies", "rounded copies"):
         for i in (30, 70, 100):
             spacing[i] = 0.0
             truth |= {("duplicate", i - 1), ("duplicate", i)}
     if fault == "together":
         spacing[[40, 70]] = 3.0, 0.0
         truth |= {("missing", 39), ("missing", 40), ("duplicate", 69), ("duplicate", 70)}
-    planes = _planes(np.cumsum(spacing), rng)
+    length = 0.25 if fault == "short structures" else 1.0
+    planes = _planes(np.cumsum(spacing) / length, rng, 150 if fault in FEW else STRUCTURES)
     if fault == "fading":
         planes *= np.geomspace(1, 0.4, N)[:, None]
-    noise = 0.9 if fault == "noise" else 0.25
-    planes = planes + noise * rng.standard_normal(planes.shape)
-    damaged = {"damaged": (20, 51, 52, 90), "damaged run": range(50, 65), "together": (20, 36, 74)}
+    if fault == "waves of quality":
+        planes *= (0.7 + 0.3 * waves(N, -1, 1, 3.0, seed))[:, None]
+    if fault == "slow losses":
+        for i in (25, 60, 95):
+            planes *= (1 - 0.6 * np.exp(-np.square(np.arange(N) - i) / 200))[:, None]
+    noise = {"noise": 0.9, "rounded copies": 0.9, "few structures, noise": 0.6}.get(fault, 0.25)
+    level = noise * np.exp(rng.normal(0, 0.3, (N, 1))) if fault in UNEVEN else noise
+    planes = planes + level * rng.standard_normal(planes.shape)
+    damaged = {
+        "damaged": (20, 51, 52, 90),
+        "uneven quality, damaged": (20, 51, 52, 90),
+        "damaged run": range(50, 65),
+        "damaged here and there": range(3, N, 3),
+        "damaged beside gaps": (36, 83),
+        "together": (20, 36, 74),
+    }
     if fault in damaged:
         for i in damaged[fault]:
             planes[i] = 0.3 * planes[i] + rng.standard_normal(planes.shape[1])
@@ -83,20 +116,25 @@ def series(fault: str, seed: int) -> Faulty:
         for i in (30, 80) if fault == "swapped" else (100,):
             planes[[i, i + 2]] = planes[[i + 2, i]]
             truth |= {("swapped", k) for k in range(i, i + 3)}
-    if fault == "copies":
+    if fault == "swapped blocks":
+        planes[50:60] = np.roll(planes[50:60], 5, axis=0)
+        truth |= {("swapped", k) for k in range(50, 60)}
+    if fault in ("copies", "rounded copies"):
         for _, i in sorted(truth):
             planes[i] = planes[i - 1] if ("duplicate", i - 1) in truth else planes[i]
     strip = band_of(np.corrcoef(planes), MAX_LAG)[: MAX_LAG + 1].T
+    if fault == "rounded copies":
+        strip = np.where(strip < 1, strip, 1) - 1e-6 * rng.random(strip.shape)
     return Faulty(strip, estimate_positions(strip).positions, frozenset(truth))
 
 
-def _planes(truth: Floats, rng: np.random.Generator) -> Floats:
+def _planes(truth: Floats, rng: np.random.Generator, structures: int = STRUCTURES) -> Floats:
     """Planes (n, structures) of a texture of three scales at positions (n,)."""
     squared = np.square(np.subtract.outer(truth, truth))
     texture = sum(share**2 * np.exp(-squared / (4 * length**2)) for share, length in ((0.6, 2), (0.8, 5), (1.0, 12)))
     # Two sections at one place make it singular, but for a little noise.
     root = np.linalg.cholesky(texture / 2.0 + 1e-6 * np.eye(len(truth)))
-    planes: Floats = root @ rng.standard_normal((len(truth), STRUCTURES))
+    planes: Floats = root @ rng.standard_normal((len(truth), structures))
     return planes
 
 
@@ -114,10 +152,10 @@ def found(fault: str, seed: int) -> float:
 
 def sorts() -> Iterator[Sort]:
     """All sorts of series."""
-    for fault in ("none", "waves", "fading", "noise"):
+    for fault in SOUND:
         name = f"no faults, {fault}: named, mean of {TOGETHER}"
         yield Sort(name, lambda s, f=fault: wrong(f, s, TOGETHER), MOST_WRONG, False)
-    for fault in ("damaged", "damaged run", "gaps", "wide gap", "duplicates", "copies", "swapped", "together"):
+    for fault in FAULTY:
         yield Sort(f"{fault}: share found", lambda s, f=fault: found(f, s), LEAST_FOUND, True)
         yield Sort(f"{fault}: others named", lambda s, f=fault: wrong(f, s), MOST_WRONG, False)
 
@@ -136,7 +174,7 @@ def without_effect(seeds: range) -> list[str]:
     One seed takes a minute of CPU time. With it most have no effect: these sorts of series do not show what they
     are for. Similarities that are scarce have no row yet.
     """
-    every = [series(sort, seed) for sort in SORTS_OF_SERIES for seed in seeds]
+    every = [series(sort, seed) for sort in (*SOUND, *FAULTY) for seed in seeds]
     usual = [made.named for made in every]
     idle = []
     for module, name in thresholds():
@@ -151,12 +189,6 @@ def without_effect(seeds: range) -> list[str]:
         if not changed:
             idle.append(f"{module.__name__.rpartition('.')[2]}.{name}")
     return idle
-
-
-SORTS_OF_SERIES = (
-    "none", "waves", "fading", "noise", "damaged", "damaged run", "gaps", "wide gap", "duplicates", "copies", "swapped",
-    "together",
-)  # fmt: skip
 
 
 def main() -> int:

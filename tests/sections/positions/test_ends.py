@@ -42,10 +42,24 @@ def test_steps_at_the_ends_err_no_more_than_spacings_scatter_and_are_within_thei
     assert np.mean(np.abs(places) < 1.645) >= 0.85
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_sections_missing_after_the_first_leave_a_wide_step(seed):
-    steps = np.diff(estimate_positions(uneven_quality(seed, 4.0)[1]).positions)
-    assert steps[0] > 2.5 and steps[1:].max() < 2
+def test_a_step_far_from_the_usual_one_stays_wide():
+    """The second section lies 2.5 sections after the first one."""
+    found = [np.diff(estimate_positions(uneven_quality(seed, 2.5)[1]).positions)[0] for seed in range(20, 28)]
+    assert min(found) > 1.3 and np.median(found) > 1.8
+
+
+@pytest.mark.parametrize(("seed", "at"), [(6, 1), (13, 37)])
+def test_no_section_is_far_away_with_a_quality_that_none_can_have(seed, at):
+    """Beside two in the wrong order the first or the last one went 4 sections away, of five times the quality."""
+    rng = np.random.default_rng([seed, at])
+    truth = np.cumsum(np.maximum(rng.normal(1, 0.15, 40), 0.4))
+    truth[[at, at + 1]] = truth[[at + 1, at]]
+    squared = np.square(np.subtract.outer(truth, truth))
+    texture = (0.64 * np.exp(-squared / 64) + np.exp(-squared / 196)) / 1.64 + 0.04 * np.eye(40)
+    similarity = np.corrcoef(np.linalg.cholesky(texture) @ rng.standard_normal((40, 900)))
+    found = estimate_positions(similarity)
+    assert np.abs(linear(found.positions, truth) - truth).max() < 1.2
+    assert (found.order[[at, at + 1]] == [at + 1, at]).all()
 
 
 def test_steps_are_weighed_by_their_error_against_the_scatter_of_spacings():
