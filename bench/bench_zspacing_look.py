@@ -20,7 +20,7 @@ from gpustitch.model.arrays import Floats
 from gpustitch.sections.similarity import look as looking
 from gpustitch.sections.similarity.look import NEXT, Looked, PairLook, judged, look
 
-N, SIDE, PAIRS = 24, 64, 10
+N, SIDE, PAIRS = 24, 96, 10
 # Sizes of what is looked at, and where a verdict is not made from pairs.
 _NO_THRESHOLDS = ("LOOK_PIXELS", "PAIRS", "LEAST_SIDE", "NEXT", "_SIGMAS", "_LEAST_REACH_PX", "_PART_OF_SIDE")
 

@@ -114,12 +114,12 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     Notes
     -----
     Duplicates and wrong order are told from how third sections see two neighbours: the quality of either does not
-    matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 and 5 are found where
-    the positions show them. Damaged sections are found whatever the length of their run, unless half of all are. Some
-    duplicates are missed with a max_lag below 5, and where steps between neighbours have an error of 0.06 spacings
-    and more, as in noise that halves similarity. The first and the last section are seen from one side only, where
-    damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5 and more hold some as near as
-    duplicates, or as wide as gaps. These are reported so.
+    matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 and 5 are found
+    where the positions show them. Damaged sections are found whatever the length of their run, unless half of all
+    are. Some duplicates are missed with a max_lag below 5, and where steps between neighbours have an error of 0.06
+    spacings and more, as in noise that halves similarity. The first and the last section are seen from one side only,
+    where damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5 and more hold some as
+    near as duplicates, or as wide as gaps. These are reported so.
     """
     strip, at, trust = _checked(half_strip, positions, weights)
     constant = _undefined(strip)
