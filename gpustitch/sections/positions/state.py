@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -219,7 +220,7 @@ def _best(log_quality: Floats, curve: Curve) -> float:
     """
     at_zero = float(curve.at(np.zeros(1))[0][0])
     usual = MAD_TO_SIGMA * median(np.abs(log_quality))
-    return max(-np.log(np.clip(at_zero, np.exp(-WORST), 1)), BEST * usual)
+    return max(-math.log(min(max(at_zero, math.exp(-WORST)), 1.0)), BEST * usual)
 
 
 def _usual_move(before: Floats, after: Floats, max_lag: int) -> float:
