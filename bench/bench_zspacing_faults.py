@@ -147,7 +147,7 @@ def thresholds() -> Iterator[tuple[ModuleType, str]]:
 def without_effect(seeds: range) -> list[str]:
     """Thresholds that may be a third and three times what they are, and no row finds or names anything else.
 
-    One seed takes two minutes of CPU time. A third have no effect: these sorts of series do not show what they are for.
+    One seed takes two minutes of CPU time. Some have no effect: these sorts of series do not show what they are for.
     """
     every = [series(sort, seed) for sort in (*SOUND, *FAULTY) for seed in seeds]
     usual = [made.named for made in every]
