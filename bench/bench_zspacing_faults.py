@@ -23,13 +23,19 @@ from gpustitch.sections.faults.find import find_faults
 from gpustitch.sections.positions.band import band_of
 from gpustitch.sections.positions.estimate import estimate_positions
 
-N, STRUCTURES = 120, 1500
+N, STRUCTURES, FEW = 120, 1500, 150
 # Most names without reason in a series, one in a hundred sections and a little, and least share of true ones named.
 MOST_WRONG, LEAST_FOUND = 1.5, 0.7
 # Series without faults that are looked at together.
 TOGETHER = 4
 # Factors that thresholds are changed by, to see which rows depend on them.
 FACTORS = (1 / 3, 3.0)
+# Sorts of series without faults, and with some.
+SOUND = ("none", "waves", "fading", "slow losses", "noise", "few structures")
+FAULTY = (
+    "damaged", "damaged run", "gaps", "wide gap", "duplicates", "copies", "rounded copies", "swapped", "swapped blocks",
+    "together",
+)  # fmt: skip
 # No thresholds but constants of statistics, sizes of windows and bins, and numbers of rounds.
 _NO_THRESHOLDS = ("MAD_TO_SIGMA", "MEDIAN_ERROR", "QUALITY_WINDOW", "_ROUNDS", "_SPACING_WINDOW", "_STEP", "_BIN")
 _MODULES = (find, damage, losses, qualities)
@@ -62,17 +68,20 @@ def series(fault: str, seed: int) -> Faulty:
         for i, width in ((40, 3.0), (80, 4.0)) if fault == "gaps" else ((60, 16.0),):
             spacing[i] = width
             truth |= {("missing", i - 1), ("missing", i)}
-    if fault in ("duplicates", "copies"):
+    if fault in ("duplicates", "copies", "rounded copies"):
         for i in (30, 70, 100):
             spacing[i] = 0.0
             truth |= {("duplicate", i - 1), ("duplicate", i)}
     if fault == "together":
         spacing[[40, 70]] = 3.0, 0.0
         truth |= {("missing", 39), ("missing", 40), ("duplicate", 69), ("duplicate", 70)}
-    planes = _planes(np.cumsum(spacing), rng)
+    planes = _planes(np.cumsum(spacing), rng, FEW if fault == "few structures" else STRUCTURES)
     if fault == "fading":
         planes *= np.geomspace(1, 0.4, N)[:, None]
-    noise = 0.9 if fault == "noise" else 0.25
+    if fault == "slow losses":
+        for i in (25, 60, 95):
+            planes *= (1 - 0.6 * np.exp(-np.square(np.arange(N) - i) / 72))[:, None]
+    noise = {"noise": 0.9, "rounded copies": 0.9, "few structures": 0.6}.get(fault, 0.25)
     planes = planes + noise * rng.standard_normal(planes.shape)
     damaged = {"damaged": (20, 51, 52, 90), "damaged run": range(50, 65), "together": (20, 36, 74)}
     if fault in damaged:
@@ -83,20 +92,25 @@ def series(fault: str, seed: int) -> Faulty:
         for i in (30, 80) if fault == "swapped" else (100,):
             planes[[i, i + 2]] = planes[[i + 2, i]]
             truth |= {("swapped", k) for k in range(i, i + 3)}
-    if fault == "copies":
+    if fault == "swapped blocks":
+        planes[50:60] = np.roll(planes[50:60], 5, axis=0)
+        truth |= {("swapped", k) for k in range(50, 60)}
+    if fault in ("copies", "rounded copies"):
         for _, i in sorted(truth):
             planes[i] = planes[i - 1] if ("duplicate", i - 1) in truth else planes[i]
     strip = band_of(np.corrcoef(planes), MAX_LAG)[: MAX_LAG + 1].T
+    if fault == "rounded copies":
+        strip = np.minimum(strip, 1) - 1e-6 * rng.random(strip.shape)
     return Faulty(strip, estimate_positions(strip).positions, frozenset(truth))
 
 
-def _planes(truth: Floats, rng: np.random.Generator) -> Floats:
+def _planes(truth: Floats, rng: np.random.Generator, structures: int = STRUCTURES) -> Floats:
     """Planes (n, structures) of a texture of three scales at positions (n,)."""
     squared = np.square(np.subtract.outer(truth, truth))
     texture = sum(share**2 * np.exp(-squared / (4 * length**2)) for share, length in ((0.6, 2), (0.8, 5), (1.0, 12)))
     # Two sections at one place make it singular, but for a little noise.
     root = np.linalg.cholesky(texture / 2.0 + 1e-6 * np.eye(len(truth)))
-    planes: Floats = root @ rng.standard_normal((len(truth), STRUCTURES))
+    planes: Floats = root @ rng.standard_normal((len(truth), structures))
     return planes
 
 
@@ -114,10 +128,10 @@ def found(fault: str, seed: int) -> float:
 
 def sorts() -> Iterator[Sort]:
     """All sorts of series."""
-    for fault in ("none", "waves", "fading", "noise"):
+    for fault in SOUND:
         name = f"no faults, {fault}: named, mean of {TOGETHER}"
         yield Sort(name, lambda s, f=fault: wrong(f, s, TOGETHER), MOST_WRONG, False)
-    for fault in ("damaged", "damaged run", "gaps", "wide gap", "duplicates", "copies", "swapped", "together"):
+    for fault in FAULTY:
         yield Sort(f"{fault}: share found", lambda s, f=fault: found(f, s), LEAST_FOUND, True)
         yield Sort(f"{fault}: others named", lambda s, f=fault: wrong(f, s), MOST_WRONG, False)
 
@@ -133,10 +147,9 @@ def thresholds() -> Iterator[tuple[ModuleType, str]]:
 def without_effect(seeds: range) -> list[str]:
     """Thresholds that may be a third and three times what they are, and no row finds or names anything else.
 
-    One seed takes a minute of CPU time. With it most have no effect: these sorts of series do not show what they
-    are for. Similarities that are scarce have no row yet.
+    One seed takes two minutes of CPU time. Some have no effect: these sorts of series do not show what they are for.
     """
-    every = [series(sort, seed) for sort in SORTS_OF_SERIES for seed in seeds]
+    every = [series(sort, seed) for sort in (*SOUND, *FAULTY) for seed in seeds]
     usual = [made.named for made in every]
     idle = []
     for module, name in thresholds():
@@ -151,12 +164,6 @@ def without_effect(seeds: range) -> list[str]:
         if not changed:
             idle.append(f"{module.__name__.rpartition('.')[2]}.{name}")
     return idle
-
-
-SORTS_OF_SERIES = (
-    "none", "waves", "fading", "noise", "damaged", "damaged run", "gaps", "wide gap", "duplicates", "copies", "swapped",
-    "together",
-)  # fmt: skip
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from gpustitch.model.arrays import Bools, Floats
+from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.faults.losses import NEAR, QUALITY_WINDOW, local_median
 from gpustitch.sections.faults.qualities import Qualities, log_qualities
@@ -56,6 +56,32 @@ def damaged_sections(half_strip: Floats, weights: Floats) -> list[tuple[int, flo
         if window >= 2 * n:
             return [(int(i), float(clearness[i])) for i in np.flatnonzero(clearness)]
         window = 2 * window + 1
+
+
+def damaged_in_order(half_strip: Floats, positions: Floats, weights: Floats) -> list[tuple[int, float]]:
+    """Those of :func:`damaged_sections` that are so as recorded and in the order of their positions (n,).
+
+    Blocks in the wrong order resemble none beside them as recorded, but those beside them along z.
+    """
+    damaged = damaged_sections(half_strip, weights)
+    order = np.argsort(positions, kind="stable")
+    if not damaged or (np.diff(order) > 0).all():
+        return damaged
+    there = damaged_sections(part_of(half_strip, order), weights[order])
+    clear = {int(order[k]): clearness for k, clearness in there}
+    return [(i, min(clearness, clear[i])) for i, clearness in damaged if i in clear]
+
+
+def part_of(half_strip: Floats, kept: Integers) -> Floats:
+    """Half strip of some sections (m,), in any order: of those next to each other in what is left."""
+    n, width = len(kept), half_strip.shape[1]
+    out = np.full((n, min(width, n)), np.nan)
+    for d in range(out.shape[1]):
+        one, two = kept[: n - d], kept[d:]
+        distance = np.abs(two - one)
+        inside = distance < width
+        out[: n - d, d][inside] = half_strip[np.minimum(one, two)[inside], distance[inside]]
+    return out
 
 
 def _slow_change(log: Floats) -> Floats:

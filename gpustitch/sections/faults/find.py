@@ -13,7 +13,7 @@ import numpy as np
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Bools, Floats, Integers
 from gpustitch.ops.robust import median_and_scatter
-from gpustitch.sections.faults.damage import damaged_sections
+from gpustitch.sections.faults.damage import damaged_in_order, part_of
 from gpustitch.sections.faults.losses import (
     NEAR,
     QUALITY_WINDOW,
@@ -114,20 +114,20 @@ def find_faults(half_strip: Floats, positions: Floats, weights: Floats | None = 
     Notes
     -----
     Duplicates and wrong order are told from how third sections see two neighbours: the quality of either does not
-    matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 are found where the
-    positions show them. Damaged sections are found whatever the length of their run, unless half of all are. Some
-    duplicates are missed with a max_lag below 5, and where steps between neighbours have an error of 0.06 spacings
-    and more, as in noise that halves similarity. The first and the last section are seen from one side only, where
-    damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5 and more hold some as near as
-    duplicates, or as wide as gaps. These are reported so.
+    matter there. Similarity alone shows neighbours and blocks of 2 in the wrong order; blocks of 4 and 5 are found
+    where the positions show them. Damaged sections are found whatever the length of their run, unless half of all
+    are. Some duplicates are missed with a max_lag below 5, and where steps between neighbours have an error of 0.06
+    spacings and more, as in noise that halves similarity. The first and the last section are seen from one side only,
+    where damage cannot be told from a gap: it is called damage. Spacings that scatter by 0.5 and more hold some as
+    near as duplicates, or as wide as gaps. These are reported so.
     """
     strip, at, trust = _checked(half_strip, positions, weights)
     constant = _undefined(strip)
     known = np.flatnonzero(~constant)
     faults = [SectionFault("constant", (int(i),), 1.0) for i in np.flatnonzero(constant)]
     if len(known) >= 3:
-        given = _Series(_without(strip, known), at[known], trust[known], known)
-        damaged = damaged_sections(given.strip, given.weights)
+        given = _Series(part_of(strip, known), at[known], trust[known], known)
+        damaged = damaged_in_order(given.strip, given.within_reach().positions, given.weights)
         faults += [SectionFault("damaged", (int(known[i]),), _confidence(clear, 1)) for i, clear in damaged]
         places = [i for i, _ in damaged]
         sound = _judged(given, places).part(np.delete(np.arange(len(known)), places)).with_holes()
@@ -166,7 +166,7 @@ class _Series:
 
     def part(self, kept: Integers) -> _Series:
         """Some of the sections, those at the given places."""
-        return _Series(_without(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
+        return _Series(part_of(self.strip, kept), self.positions[kept], self.weights[kept], self.numbers[kept])
 
     def steps(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Displacements of neighbours, their standard errors, and loss and distance by their own similarity.
@@ -270,17 +270,6 @@ def _checked(half_strip: Floats, positions: Floats, weights: Floats | None) -> t
 def _undefined(strip: Floats) -> Bools:
     """Sections without any similarity to another one, or with none to themselves."""
     return np.isnan(loss_band_of(strip).loss).all(axis=1) | np.isnan(strip[:, 0])
-
-
-def _without(strip: Floats, kept: Integers) -> Floats:
-    """Half strip of the sections kept: of those next to each other in what is left."""
-    n, width = len(kept), strip.shape[1]
-    out = np.full((n, min(width, n)), np.nan)
-    for d in range(out.shape[1]):
-        distance = kept[d:] - kept[: n - d]
-        inside = distance < width
-        out[: n - d, d][inside] = strip[kept[: n - d][inside], distance[inside]]
-    return out
 
 
 def _misplaced(sound: _Series) -> list[SectionFault]:

@@ -30,6 +30,9 @@ both ends settles offset and scale, but not the waves between. After the last up
 weighed by their error against those that independent spacings make (:mod:`~gpustitch.sections.positions.waves`). A
 trend may be one of the texture instead (:mod:`~gpustitch.sections.texture.trend`).
 
+Where both ends are held. Others see the first and the last section from one side only. Their steps are weighed by their
+error against the spacings of the series (:mod:`~gpustitch.sections.positions.ends`).
+
 How uncertainty comes out. The covariance of the positions is the inverse of the last normal equations, once the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
 Waves err as samples of planes say: structures go on beyond blocks (:mod:`~gpustitch.sections.positions.sampling`).
@@ -52,6 +55,7 @@ from gpustitch.ops.patches import PatchSimilarities
 from gpustitch.ops.robust import MAD_TO_SIGMA
 from gpustitch.sections.model import Estimate, EstimateOptions
 from gpustitch.sections.positions.covariance import Covariance
+from gpustitch.sections.positions.ends import held_ends
 from gpustitch.sections.positions.error import error_of_similarities
 from gpustitch.sections.positions.normal import FLOOR, Expected, pairwise
 from gpustitch.sections.positions.order import accepted_order, all_agree, in_given_order, relocated
@@ -255,7 +259,7 @@ def _finished(
     state = replace(state, trust=trust, pixels=1 / error**2)
     normal = problem.scoring(state, True)
     measured = normal.band.copy()
-    add_priors(normal, state, expected.noise, problem)
+    add_priors(normal, state, expected.noise, problem, True)
     covariance, prior = Covariance(normal.band), normal.band - measured
     sigma = covariance.after_affine_map(state.positions)
     order = accepted_order(
@@ -264,6 +268,8 @@ def _finished(
         options.allow_reordering,
         lambda i, j: all_agree(problem.measured, i, j),
     )
+    ends = held_ends(state.positions, order, covariance.of_difference)
+    state = state if ends is None else replace(state, positions=ends.positions)
     seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
     sampling = Sampling(
         expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error, noise
@@ -280,6 +286,7 @@ def _finished(
         held = replace(held, positions=seen.positions, less=np.zeros_like(held.less))
     more = held.more + (held.shorter - 1) * np.maximum(sigma**2 - held.stated, 0)
     sigma = np.sqrt(np.maximum(sigma**2 + more - held.less, 0.01 * sigma**2))
+    sigma = sigma if ends is None else ends.in_errors(sigma)
     positions = in_given_order(held.positions, order, sigma, options.minimum_section_thickness)
     trend = taken_trend(positions, order, verdict)
     lags, scale = np.arange(len(problem.measured) + 1.0), seen.scale * trend.scale

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import Floats, Integers
-from gpustitch.ops.robust import median
+from gpustitch.ops.robust import MAD_TO_SIGMA, median
 from gpustitch.sections.model import EstimateOptions
 from gpustitch.sections.positions.band import sorted_band
 from gpustitch.sections.positions.covariance import factor, solution
@@ -41,6 +42,9 @@ SPACING = 0.5
 # Log of a quality: Laplace's distribution of this share of the noise, with tails that let bad sections go; at most.
 QUALITY = 0.5
 WORST = 4.0
+# Standard deviations of log quality by which a section may be better than usual, if similarity at distance 0 does not
+# allow more. Without a bound a section at an end may go far away, with a quality to match.
+BEST = 6.0
 
 
 class Damping:
@@ -195,6 +199,7 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
     moved = between_borders(state.positions + np.cumsum(step))
     quality = state.log_quality + np.clip(change[1::2], -0.3, 0.3)
     quality = np.clip(quality - median(quality), -WORST, WORST)
+    quality = np.minimum(quality, _best(quality, state.expected.curve))
     if state.damping is not None:
         moved = state.positions + state.damping[0].damped(moved - state.positions)
         quality = state.log_quality + state.damping[1].damped(quality - state.log_quality)
@@ -206,6 +211,16 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
     if accelerated and state.damping is None:
         there = _accelerated(state.history, here, there)
     state.positions, state.log_quality = there[: len(moved)], there[len(moved) :]
+
+
+def _best(log_quality: Floats, curve: Curve) -> float:
+    """Log of the best quality that a section may have: no similarity at distance 0 is above 1.
+
+    A curve without near pairs does not know that similarity. So what qualities scatter by is allowed in any case.
+    """
+    at_zero = float(curve.at(np.zeros(1))[0][0])
+    usual = MAD_TO_SIGMA * median(np.abs(log_quality))
+    return max(-math.log(min(max(at_zero, math.exp(-WORST)), 1.0)), BEST * usual)
 
 
 def _usual_move(before: Floats, after: Floats, max_lag: int) -> float:
@@ -231,8 +246,11 @@ def _accelerated(history: list[tuple[Floats, Floats]], here: Floats, there: Floa
     return here + step if np.abs(step).max() < FARTHEST * np.abs(change).max() else there
 
 
-def add_priors(normal: Normal, state: State, noise: float, problem: Problem) -> None:
-    """What is known without similarities: spacings near 1, equal qualities, and the place of the first section."""
+def add_priors(normal: Normal, state: State, noise: float, problem: Problem, ends_differ: bool = False) -> None:
+    """What is known without similarities: spacings near 1, equal qualities, and the place of the first section.
+
+    With ``ends_differ`` the first and the last section may be of another quality as much as the others are.
+    """
     band, right, options = normal.band, normal.right, problem.options
     spacing = np.diff(state.positions)
     # A section that resembles none says nothing of a gap: it stays between its neighbours.
@@ -243,7 +261,10 @@ def add_priors(normal: Normal, state: State, noise: float, problem: Problem) -> 
     band[2, 0:-2:2] -= pull
     right[0:-2:2] += pull * (spacing - 1)
     right[2::2] -= pull * (spacing - 1)
-    scale = QUALITY * noise
+    scale = np.full(len(spacing) + 1, QUALITY * noise)
+    if ends_differ:
+        ends = [int(state.positions.argmin()), int(state.positions.argmax())]
+        scale[ends] = np.maximum(scale[ends], MAD_TO_SIGMA * median(np.abs(np.delete(state.log_quality, ends))))
     size = np.maximum(np.abs(state.log_quality), scale)
     pull = 1 / (size * (scale + size * size))
     band[0, 1::2] += pull

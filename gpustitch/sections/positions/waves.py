@@ -100,7 +100,7 @@ def held_waves(
     phase = np.pi * (np.arange(n) + 0.5) / n
     cosines = np.cos(np.arange(2, count + 2)[:, None] * phase)
     waves = np.linalg.qr(np.concatenate([np.ones((1, n)), positions[order][None], cosines]).T)[0][:, 2:]
-    centre, variance = _of_spacings(np.diff(positions[order]))
+    centre, variance = of_spacings(np.diff(positions[order]))
     # Each spacing moves all sections after it.
     moved = waves[::-1].cumsum(axis=0)[::-1][1:]
     expected = (moved * variance[:, None]).T @ moved
@@ -152,7 +152,7 @@ def _of_shorter(
     return float(np.clip(in_samples(waves) @ some / (stated @ some), LEAST_PART**2, None))
 
 
-def _of_spacings(spacing: Floats) -> tuple[float, Floats]:
+def of_spacings(spacing: Floats) -> tuple[float, Floats]:
     """Centre of Student's distribution of spacings, and the variance that each one may come from."""
     centre = float(np.median(spacing))
     usual = (MAD_TO_SIGMA * float(np.median(np.abs(spacing - centre)))) ** 2 + _LEAST_VARIANCE

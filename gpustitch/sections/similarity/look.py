@@ -44,7 +44,8 @@ _LEAST_GAIN, _LEAST_GAINING = 0.02, 0.75
 _RUNS_ON, _SURE = 0.25, 2.0
 # Uneven light: least jump of what is coarse, and least part of what neighbours differ by that it makes.
 _LEAST_JUMP, _LEAST_OF_DIFFERENCE = 0.05, 0.05
-# Least correlation of what is coarse in planes far apart, and the most that what is fine has of it.
+# Least correlation of what is coarse in planes far apart, and the most that what is fine has of it, each as a part of
+# what neighbours have.
 # And the least part of a plane that it is.
 _LEAST_SHARED, _MOST_FINE, _LEAST_PART = 0.5, 0.25, 0.03
 # Stripes: least part of a plane's variance, and least correlation of its halves. Measured: .04 and .57 at most in
@@ -228,7 +229,9 @@ def _light(pairs: list[PairLook]) -> str:
         different = 1 - part * coarse[0] - (1 - part) * fine[0]
         if jump > _LEAST_JUMP and part * jump > _LEAST_OF_DIFFERENCE * different:
             return "changes"
-    is_shared = coarse[2] > _LEAST_SHARED and fine[2] < _MOST_FINE * coarse[2] and part * coarse[2] > _LEAST_PART
+    # Noise lowers what is fine in neighbours, too: that is no sign of tissue that changed.
+    is_gone = fine[2] * coarse[0] < _MOST_FINE * coarse[2] * fine[0]
+    is_shared = coarse[2] > _LEAST_SHARED and is_gone and part * coarse[2] > _LEAST_PART
     return "stays" if is_shared else ""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import affine_transform, gaussian_filter, shift
 
+from bench.bench_zspacing_look import SERIES, sorts
 from gpustitch.array import Device, on, to_device
 from gpustitch.sections.similarity.look import DEGREES, LEAST_PAIRS, NEXT, Looked, judged, look, reach_px
 from tests.cuda_cpu import shim
@@ -116,6 +117,12 @@ def test_planes_without_texture_tell_nothing(still):
 def test_the_reach_grows_with_the_distance_and_fits_the_plane():
     assert reach_px(SHAPE, 0.5) == 8
     assert 8 < reach_px((2000, 1000), 5) < reach_px((2000, 1000), 10) <= reach_px((2000, 1000), 1e9) == 250
+
+
+@pytest.mark.parametrize("name", [name for name in SERIES if "noise" in name or "thick" in name or "torn" in name])
+def test_thresholds_judge_as_they_did_when_chosen(name):
+    """The series that no other test here has."""
+    assert next(sort for sort in sorts() if sort.name == name).row(range(100, 101))["holds"]
 
 
 def test_runs_on_a_device(still):
