@@ -251,8 +251,8 @@ def _finished(
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, state.block, problem.alone)
-    error, noise = error_of_similarities(expected)
-    state = replace(state, trust=trust, pixels=1 / error**2)
+    error = error_of_similarities(expected)
+    state = replace(state, trust=trust, pixels=1 / error.texture**2)
     normal = problem.scoring(state, True)
     measured = normal.band.copy()
     add_priors(normal, state, expected.noise, problem)
@@ -266,7 +266,7 @@ def _finished(
     )
     seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
     sampling = Sampling(
-        expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error, noise
+        expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error
     )
     held = held_waves(
         seen.positions,
