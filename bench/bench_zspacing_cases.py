@@ -1,7 +1,7 @@
 """Positions of spoilt series against the truth, the plugin and doing nothing; their intervals; faults that are none.
 
-Each series is planes that `gpustitch z-spacing` would read (:mod:`bench.section_cases`), and goes the way of the command
-with its default options. `python -m bench.bench_zspacing_cases [FIRST_SEED [NUMBER]]` takes other seeds.
+Each series is planes that `gpustitch z-spacing` would read (:mod:`bench.section_cases`). It goes the way of the command
+with default options. `python -m bench.bench_zspacing_cases [FIRST_SEED [NUMBER]]` takes other seeds.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def found(series: Series, compat: bool = False) -> ZSpacingResult:
 def apart(positions: Floats, series: Series) -> tuple[Floats, float]:
     """Errors (n,) of positions in mean spacings, and the factor that brings these to them.
 
-    Offset and scale are those nearest to the truth; pieces between which nothing tells a distance have their own offset.
+    Offset and scale are those nearest to the truth. Pieces have offsets of their own: nothing tells their distances.
     """
     terms = np.concatenate([positions[:, None], series.pieces[:, None] == np.unique(series.pieces)], axis=1)
     factors = np.linalg.lstsq(terms, series.positions, rcond=None)[0]
