@@ -36,7 +36,8 @@ Waves err as samples of planes say: structures go on beyond blocks (:mod:`~gpust
 Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Where a trend
 is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes is within
 2.5 of them, what goes surely with parts of them within 3. Where similarities scatter much, another solution counts as
-one standard error, too. The error is NaN for a section without votes, and for a series whose pairs do not outnumber its unknowns.
+one standard error, too. The error is NaN for a section without votes, and for a series whose pairs do not outnumber
+its unknowns.
 """
 
 from __future__ import annotations
