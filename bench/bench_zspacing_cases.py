@@ -129,7 +129,7 @@ def row(case: str, every: list[Figures]) -> dict[str, object]:
         "than plugin": sum(of.error < of.plugin for of in every),
         "cover": round(float(np.mean([of.cover for of in every])), 3),
         "below half": sum(of.cover < USELESS for of in every),
-        "half/error": round(float(np.median([of.half_interval / of.error for of in every])), 2),
+        "half/error": round(median([of.half_interval for of in every]) / median([of.error for of in every]), 2),
         "false faults": round(float(np.mean([of.false_faults for of in every])), 2),
         "in order": sum(of.is_in_order for of in every),
     }
