@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy
 
@@ -14,9 +12,6 @@ from gpustitch.sections.positions.normal import FLOOR, Expected
 # Calibrated on simulated series: the error of a similarity is SHARED times the residuals of the first LAGS lags. Where
 # the error of the texture is larger, it is at most MOST times these.
 SHARED, LAGS, MOST = 3.5, 10, 25.0
-# The same factor of structures that go on over a block. With the fine ones on their own it was too small for long waves
-# by up to 1.2 in simulated textures of three lengths.
-COARSE = 3.8
 # Part of a residual that the texture must make up somewhere, and the factor that counts if it does not.
 LEAST_SHARE, UNSEEN = 0.3, 16.0
 # Lags and blocks that the texture's error needs, and blocks that are looked at.
@@ -27,30 +22,10 @@ FOLLOWED = 2
 _FIRST_PARTS, _ROUNDS = (1 / 300, 1 / 5000), 20
 
 
-@dataclass(frozen=True)
-class SimilarityError:
-    """Errors of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by.
+def error_of_similarities(expected: Expected) -> tuple[float, float]:
+    """Error of a similarity, in units of ``1 - similarity^2``, that positions are uncertain by; and that of noise.
 
-    Attributes
-    ----------
-    texture
-        What structures make, those of all lengths together.
-    coarse, fine
-        What those make that go on over a block of sections, and those that change within one, of which there are more.
-    pixels
-        What the noise of pixels alone makes.
-
-    All are the same if they cannot be told apart.
-    """
-
-    texture: float
-    coarse: float
-    fine: float
-    pixels: float
-
-
-def error_of_similarities(expected: Expected) -> SimilarityError:
-    """Errors of similarities, from the residuals.
+    The latter is what the noise of pixels alone makes: as large if the two cannot be told apart.
 
     Notes
     -----
@@ -58,9 +33,6 @@ def error_of_similarities(expected: Expected) -> SimilarityError:
     How much that is depends on the curve, so the larger one of two measures counts. One is the median residual times
     a constant. The other is :func:`texture_error`. If the similarity hardly falls, the texture cannot be told from
     the noise of pixels. Then the first one counts, with another constant.
-
-    The texture's error in the residuals is that of structures which change within a block: level and slope follow
-    the longer ones. So it is the error of the former alone.
     """
     lags = min(LAGS, len(expected.residual))
     some = expected.counts[:lags] > 0
@@ -69,12 +41,9 @@ def error_of_similarities(expected: Expected) -> SimilarityError:
     seen = max(float((LAGS / lags) ** 1.5 * seen), 1e-7)
     found = texture_error(expected)
     if found is None:
-        return SimilarityError(SHARED * seen, SHARED * seen, SHARED * seen, SHARED * seen)
+        return SHARED * seen, SHARED * seen
     texture, pixels, share = found
-    if share < LEAST_SHARE:
-        return SimilarityError(UNSEEN * seen, UNSEEN * seen, UNSEEN * seen, pixels)
-    error, coarse = (min(max(least * seen, texture), MOST * seen) for least in (SHARED, COARSE))
-    return SimilarityError(error, coarse, min(texture, error), pixels)
+    return UNSEEN * seen if share < LEAST_SHARE else min(max(SHARED * seen, texture), MOST * seen), pixels
 
 
 def texture_error(expected: Expected) -> tuple[float, float, float] | None:

@@ -4,10 +4,6 @@ Equations in blocks take sections as independent beyond a block. They are not: a
 sections makes similarities in all of them too high, or too low. So long waves err more than the equations say, by the
 more the longer structures are. Short waves err less where the noise of pixels makes them, of which there are many.
 
-Structures that are long along z are fewer, as a rule, than short ones. So the texture has two parts, of structures that
-change within a block and of longer ones, each with its number of samples. Where both are in a product, it counts with
-the harmonic mean of their variances, as correlations within the planes say that are Gaussians of distance.
-
 The error is that of the score in samples of planes (a sandwich). A wave ``w`` of the positions found is a sum of errors
 of similarities with factors M, by the equations' inverse. Similarities of N independent patches err as Wishart's
 distribution says: the variance is ``2 tr(M R M R) / N`` for sections whose expected similarities are R. The noise of
@@ -20,12 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
 from gpustitch.model.arrays import Floats
-from gpustitch.sections.positions.error import LAGS, SimilarityError
 from gpustitch.sections.positions.normal import Expected, blocks_of
-from gpustitch.sections.texture.curve import Curve
 
 # Positions err by this factor more: the equations are linear, and the curve is fitted. Measured with true similarities
 # and true numbers of samples, of textures of one to three lengths: 1.05 to 1.25.
@@ -36,13 +29,6 @@ _FARTHEST, _LEAST_SIMILAR = 100, 0.05
 _LEAST_RATE = 0.02
 # Least part of a texture in the variance of a section.
 _LEAST_TEXTURE = 0.05
-# Structures change within a block if they are up to this part of it long: level and slope of a block follow all but a
-# twentieth of the longer ones.
-_FINE = 0.3
-# Lengths that a curve is taken apart into: the least one, in sections, the factor between two, and their number.
-_SHORTEST, _NEXT, _LENGTHS = 0.5, 2**0.5, 12
-# Distances of the curve that it is taken apart at, in sections.
-_STEP = 0.25
 
 
 @dataclass(frozen=True)
@@ -57,8 +43,8 @@ class Sampling:
         As in :func:`gpustitch.sections.positions.normal.in_blocks`.
     positions, quality
         (n,): in sections; the factor of each section.
-    error
-        Errors of a similarity, ``1 / sqrt(independent samples)``.
+    texture, pixels
+        Error of a similarity that structures and the noise of pixels make, ``1 / sqrt(independent samples)``.
     """
 
     expected: Expected
@@ -66,34 +52,29 @@ class Sampling:
     length: int
     positions: Floats
     quality: Floats
-    error: SimilarityError
+    texture: float
+    pixels: float
 
     def variance(self, solved: Floats) -> Floats:
         """Variance (m,) of waves, whose columns times the inverse of the equations are ``solved`` (2 n, m).
 
         The inverse is that of equations for similarities of one independent pixel.
         """
-        texture, fine, noise = self._similar()
-        coarse = texture - fine
-        of_fine, of_coarse, of_pixels = self.error.fine**2, self.error.coarse**2, self.error.pixels**2
-        of_both = 2 / (1 / of_fine + 1 / of_coarse)
+        texture, noise = self._similar()
         factors = _factors(self.expected, self.spread, self.length, solved)
         found = []
         for band in factors:
             band[0] = 0
             band[0] = -_row_sums(band, texture)
-            short, long, alone = (_product(band, part) for part in (fine, coarse, noise[:, None]))
-            pixels = 2 * (_trace(short, alone) + _trace(long, alone)) + _trace(alone, alone)
-            structures = of_fine * max(_trace(short, short), 0) + of_coarse * max(_trace(long, long), 0)
-            structures += 2 * of_both * _trace(short, long)
-            found.append(2 * _FITTED**2 * (max(structures, 0) + of_pixels * max(pixels, 0)))
+            both = _product(band, texture)
+            alone = _product(band, noise[:, None])
+            structures = _trace(both, both)
+            pixels = 2 * _trace(both, alone) + _trace(alone, alone)
+            found.append(2 * _FITTED**2 * (self.texture**2 * max(structures, 0) + self.pixels**2 * max(pixels, 0)))
         return np.array(found)
 
-    def _similar(self) -> tuple[Floats, Floats, Floats]:
-        """Expected similarities of the texture (n, 2 reach + 1), of section i and i + o - reach, and noise (n,).
-
-        The second array is the part of the first one that structures make which change within a block.
-        """
+    def _similar(self) -> tuple[Floats, Floats]:
+        """Expected similarities of the texture (n, 2 reach + 1), of section i and i + o - reach, and noise (n,)."""
         n, curve = len(self.positions), self.expected.curve
         some = self.expected.counts > 0
         end = float(np.median(self.expected.distance[-1][some[-1]])) if some[-1].any() else 0.0
@@ -110,24 +91,10 @@ class Sampling:
         distance = np.abs(self.positions[place] - self.positions[:, None])
         near = curve.at(np.minimum(distance, end))[0]
         similar = np.where(distance <= end, near, value * np.exp(-np.maximum(distance - end, 0) * rate))
-        level = np.where(inside, self.quality[place] * self.quality[:, None], 0)
-        similar *= level
+        similar = np.where(inside, similar * self.quality[place] * self.quality[:, None], 0)
         own = np.clip(self.quality**2 * float(curve.at(np.zeros(1))[0][0]), _LEAST_TEXTURE, 1)
         similar[:, reach] = own
-        fine = np.minimum(_of_fine(curve, end, min(LAGS, len(self.expected.residual)), distance) * level, similar)
-        return similar, fine, 1 - own
-
-
-def _of_fine(curve: Curve, end: float, lags: int, distance: Floats) -> Floats:
-    """The part of a curve, known up to ``end``, at distances that is of structures which change within a block."""
-    lengths = _SHORTEST * _NEXT ** np.arange(_LENGTHS)
-    at = np.arange(0, end + _STEP / 2, _STEP)
-    shares = scipy.optimize.nnls(np.exp(-np.square(at[:, None] / lengths) / 4), curve.at(at)[0])[0]
-    total = np.zeros_like(distance)
-    for length, share in zip(lengths, shares, strict=True):
-        if share > 0 and length <= _FINE * (lags + 1):
-            total += share * np.exp(-np.square(distance / length) / 4)
-    return total
+        return similar, 1 - own
 
 
 def _factors(expected: Expected, spread: Floats, length: int, solved: Floats) -> Floats:

@@ -34,10 +34,9 @@ How uncertainty comes out. The covariance of the positions is the inverse of the
 error of a similarity is known. Residuals show only part of that error (:mod:`~gpustitch.sections.positions.error`).
 Waves err as samples of planes say: structures go on beyond blocks (:mod:`~gpustitch.sections.positions.sampling`).
 Offset and scale are taken out of the covariance, and so is the variance that holding the waves removed. Where a trend
-is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes is within
-2.5 of them, what goes surely with parts of them within 3. Where similarities scatter much, another solution counts as
-one standard error, too. The error is NaN for a section without votes, and for a series whose pairs do not outnumber
-its unknowns.
+is undecided, the other hypothesis counts as one standard error; what goes with structures within the planes, or surely
+with parts of them, is within 2.5 of them. Where similarities scatter much, another solution counts as one standard
+error, too. The error is NaN for a section without votes, and for a series whose pairs do not outnumber its unknowns.
 """
 
 from __future__ import annotations
@@ -252,8 +251,8 @@ def _finished(
     """The result, with uncertainties, in an order that the similarities are evidence for."""
     options, expected = problem.options, state.expected
     trust = trust_in_sections(expected, state.block, problem.alone)
-    error = error_of_similarities(expected)
-    state = replace(state, trust=trust, pixels=1 / error.texture**2)
+    error, noise = error_of_similarities(expected)
+    state = replace(state, trust=trust, pixels=1 / error**2)
     normal = problem.scoring(state, True)
     measured = normal.band.copy()
     add_priors(normal, state, expected.noise, problem)
@@ -267,7 +266,7 @@ def _finished(
     )
     seen = less_unshared(less_texture(state.positions, order, in_plane_px), order, parts)
     sampling = Sampling(
-        expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error
+        expected, 1 / trust - 1 + state.nugget, state.block, state.positions, np.exp(state.log_quality), error, noise
     )
     held = held_waves(
         seen.positions,

@@ -58,9 +58,8 @@ CHANCE_OF_PARTS, SURELY_PARTS = 1e-6, 1e-8
 OF_TREND = 0.5
 # The positions with what is taken out lie at the end of the 90 % interval.
 _SIGMAS = 1.645
-# Positions without what lengths within planes tell lie at the end of the 99 % interval at least; without what parts of
-# the planes surely tell, at that of the 99.7 % interval: no texture at all would be less probable by far.
-_FAR_SIGMAS, _SURE_SIGMAS = 2.5, 3.0
+# Positions without what lengths within planes tell lie at the end of the 99 % interval at least.
+_FAR_SIGMAS = 2.5
 
 
 @dataclass(frozen=True)
@@ -239,8 +238,8 @@ def less_unshared(seen: Seen, order: Integers, parts: Disagreement | None) -> Se
     hidden = _less(seen, order, OF_TREND * height * np.sqrt(2) * np.cos(np.pi * _places(len(trend))))
     taken = _less(seen, order, share * trend)
     is_sure = parts.chance <= SURELY_PARTS
-    # Something of the trend is texture then: the positions with all of it are farther off than else.
-    doubt = np.maximum(taken.doubt * (_SIGMAS / _SURE_SIGMAS if is_sure else 1), np.sqrt(np.mean(hidden.doubt**2)))
+    # Something of the trend is texture then: the positions with all of it are at the end of the 99 % interval.
+    doubt = np.maximum(taken.doubt * (_SIGMAS / _FAR_SIGMAS if is_sure else 1), np.sqrt(np.mean(hidden.doubt**2)))
     return replace(taken if is_sure else seen, doubt=doubt, undecided=True)
 
 

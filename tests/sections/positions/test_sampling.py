@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from gpustitch.sections.positions.covariance import factor, solution
-from gpustitch.sections.positions.error import SimilarityError
 from gpustitch.sections.positions.normal import Expected, expect, in_blocks
 from gpustitch.sections.positions.sampling import Sampling
 from gpustitch.sections.texture.curve import FINE, Curve
@@ -56,48 +55,13 @@ def test_waves_err_as_those_of_simulated_planes(length):
     right[0::2] = waves_of(N)
     solved = solution(inverse, right)
     answers = np.array([in_blocks(of, SPREAD, BLOCK).right @ solved for of in sampled])
-    errors = SimilarityError(PATCHES**-0.5, PATCHES**-0.5, PATCHES**-0.5, (PATCHES * PIXELS) ** -0.5)
-    sampling = Sampling(sampled[0], SPREAD, BLOCK, positions, np.ones(N), errors)
+    sampling = Sampling(sampled[0], SPREAD, BLOCK, positions, np.ones(N), PATCHES**-0.5, (PATCHES * PIXELS) ** -0.5)
     ratio = sampling.variance(solved) / answers.var(axis=0)
     # Stated with some more, which linear equations do not know.
     assert (ratio > 0.95).all() and (ratio < 1.6).all(), ratio
     equations = (right * solved).sum(axis=0) / PATCHES
     apart = equations / answers.var(axis=0)
     assert apart.max() > 2 * apart.min()  # the equations alone get the spectrum wrong
-
-
-def test_few_long_structures_make_long_waves_err_more():
-    """Of a texture of two lengths, whose long structures are a tenth as many; one number for both errs in some wave."""
-    rng = np.random.default_rng(12)
-    positions, count, many = np.cumsum(rng.uniform(0.6, 1.4, N)), 60, 10
-    apart = np.square(np.subtract.outer(positions, positions))
-    short, long = (np.linalg.cholesky(np.exp(-apart / (4 * of**2)) + 1e-6 * np.eye(N)) for of in (1.5, 9.0))
-    distance = np.arange(40 * FINE) / FINE
-    parts = [(1 - NOISE) / 2 * np.exp(-(distance**2) / (4 * of**2)) for of in (1.5, 9.0)]
-    slopes = sum(-part * distance / (2 * of**2) for part, of in zip(parts, (1.5, 9.0), strict=True))
-    curve = Curve(sum(parts), np.minimum(slopes, -1e-12))
-    sampled = []
-    for _ in range(200):
-        planes = np.repeat(long @ rng.standard_normal((N, count)), many, axis=1)
-        planes = np.sqrt((1 - NOISE) / 2) * (planes + short @ rng.standard_normal((N, count * many)))
-        matrix = np.corrcoef(planes + np.sqrt(NOISE) * rng.standard_normal(planes.shape))
-        band = np.stack([np.pad(np.diagonal(matrix, d), (0, d)) for d in range(1, MAX_LAG + 1)])
-        sampled.append(expected_of(band, positions, curve))
-    band = in_blocks(sampled[0], SPREAD, BLOCK).band.copy()
-    band[0] += 1e-4 * np.median(band[0])
-    right = np.zeros((2 * N, 4))
-    right[0::2] = waves_of(N)
-    solved = solution(factor(band), right)
-    seen = np.array([in_blocks(of, SPREAD, BLOCK).right @ solved for of in sampled]).var(axis=0)
-    few, often = count**-0.5, (count * many) ** -0.5
-
-    def ratio(coarse: float, fine: float) -> np.ndarray:
-        errors = SimilarityError(coarse, coarse, fine, often)
-        return Sampling(sampled[0], SPREAD, BLOCK, positions, np.ones(N), errors).variance(solved) / seen
-
-    both, one = ratio(few, often), ratio(few, few)
-    assert (both > 0.9).all() and (both < 2).all(), both
-    assert one.max() > 2 * both.max()
 
 
 def test_sections_without_similarity_and_ties_have_finite_errors():
@@ -110,12 +74,9 @@ def test_sections_without_similarity_and_ties_have_finite_errors():
     quality[35], quality[50] = 1e-2, 3.0
     columns = rng.standard_normal((2 * N, 3))
     for reach in (1, 4, BLOCK):
-        found = Sampling(made, SPREAD, reach, positions, quality, SimilarityError(0.03, 0.03, 0.02, 0.01)).variance(
-            columns
-        )
+        found = Sampling(made, SPREAD, reach, positions, quality, 0.03, 0.01).variance(columns)
         assert np.isfinite(found).all() and (found >= 0).all()
     np.testing.assert_allclose(
-        Sampling(made, SPREAD, BLOCK, positions, quality, SimilarityError(0.06, 0.06, 0.04, 0.02)).variance(columns),
-        4
-        * Sampling(made, SPREAD, BLOCK, positions, quality, SimilarityError(0.03, 0.03, 0.02, 0.01)).variance(columns),
+        Sampling(made, SPREAD, BLOCK, positions, quality, 0.06, 0.02).variance(columns),
+        4 * Sampling(made, SPREAD, BLOCK, positions, quality, 0.03, 0.01).variance(columns),
     )
