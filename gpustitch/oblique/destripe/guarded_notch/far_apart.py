@@ -65,6 +65,11 @@ class FarApart:
             found[two] |= bool(found[two].any() and each[two].all() and self._goes_on(near, two))
         return found
 
+    @property
+    def at_most(self) -> Floats:
+        """Energy that lines along the rows hold at most, as far as these windows tell."""
+        return np.maximum(np.maximum(self.rows, self.to_end), 0) + np.maximum(self.error, self.to_end_error)
+
     def _goes_on(self, near: Floats, levels: slice) -> bool:
         """Whether lines of these levels are as much alike near by as farther apart."""
         far = float(self.rows[levels].sum())
