@@ -1,6 +1,6 @@
 """How near destriping that frames choose comes to the truth: cells, halos, tissue and stripes of drawn scenes.
 
-``python -m bench.bench_stripes --scenes 80 --first 3000`` draws other scenes than the default, ``--each`` prints every
+``python -m bench.bench_stripes --scenes 80 --first 5000`` draws other scenes than the default, ``--each`` prints every
 one that misses an aim, and ``--command`` goes through files and the command line.
 """
 
@@ -36,7 +36,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import judged
 
-FIRST, SCENES = 2000, 80
+FIRST, SCENES = 3000, 80
 _Frames = list[HostArray]
 # Corrects frames: returns light in counts, whether they are left as they are, and what was warned of.
 _Way = Callable[[_Frames], tuple[_Frames, bool, tuple[str, ...]]]

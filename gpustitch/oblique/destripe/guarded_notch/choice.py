@@ -205,7 +205,7 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     if lines_end:
         likeness = windows.likeness_of_whole_rows(level, wavelet)
     else:
-        likeness = near if lines.lean_deg or lines.streaks else near.going_on
+        likeness = near.nearby if lines.lean_deg or lines.streaks else near.going_on
     stripes = likeness.stripes()
     trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
     chosen = mildest(trials, stripes)
@@ -227,7 +227,8 @@ def _windows_of(frames: Sequence[HostArray], correction: Correction) -> Windows:
 def _likeness(windows: Windows, wavelet: str) -> Likeness:
     """What rows have in common; at a level more where the coarsest one and this are surely stripes that go on."""
     near = windows.likeness(most_level(windows.rows), wavelet)
-    if near.going_on.strengths[-1] and most_level(windows.rows, is_wide=True) > len(near.rows):
+    is_wide = near.going_on.strengths[-1] and near.far is not None and near.far.is_sure[-1]
+    if is_wide and most_level(windows.rows, is_wide=True) > len(near.rows):
         wide = windows.likeness(len(near.rows) + 1, wavelet)
         if all(wide.going_on.strengths[-2:]):
             return wide

@@ -14,6 +14,7 @@ import numpy as np
 from gpustitch.array import Array
 from gpustitch.model.arrays import Bools, Floats, HostArray
 from gpustitch.oblique.destripe.guarded_notch.carried import carried_on, likely
+from gpustitch.oblique.destripe.guarded_notch.doubt import Doubt
 from gpustitch.oblique.destripe.guarded_notch.far_apart import (
     FAR_PART,
     FAR_PX,
@@ -56,37 +57,12 @@ _THIN_LEVEL = 4
 _LEAST_WINDOWS = 8
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """How stripes are doubted.
-
-    Attributes
-    ----------
-    sure
-        Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-    likely
-        Beside levels that count, so many will do.
-    alone
-        So many are enough beside a level that holds a little more than tissue, too.
-    power
-        Of the part of a row's mean that is stripes: what is taken of it. 1 leaves the least error (Wiener), 0 the least
-        of the stripes, which are seen sooner than tissue that is missed.
-    clear
-        Where rows are so many times more alike than tissue, as many standard errors will do as in frames of many
-        columns: what rows vary by are the stripes.
-    """
-
-    sure: float
-    likely: float
-    alone: float
-    power: float
-    clear: float = np.inf
-
-
 _SIDE_BY_SIDE = Doubt(2.0, 2.0, 3.5, 1 / 2)
 # Of a level that is stripes by a small part, at most so many times this part is taken: by twice the part, what is taken
 # of the tissue is as much as stripes were.
-_MOST_OF_PART = 1.5
+_MOST_OF_PART = 1.75
+# Shadows of which the coarsest level found is taken by this part go on to the next one.
+_STRONG = 0.7
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
 _FAR = Doubt(3.5, 2.0, 4.5, 1 / 2)
 _FEW = Doubt(3.0, 3.0, 4.5, 3 / 4, clear=50.0)
@@ -139,11 +115,11 @@ class Likeness:
         found |= self.reaching
         return tuple(self._parts(np.where(found, self._excess, 0), self.taken).tolist())
 
-    def parts(self, length_px: float = np.inf) -> tuple[float, ...]:
+    def parts(self, length_px: float = np.inf, *, shadows: bool = False) -> tuple[float, ...]:
         """The same for a notch of this length, one of those in ``taken_by``, and of levels coarser than stripes' own.
 
-        There a part of them is likely to go on. A short notch takes more of the tissue, so less of what it takes is
-        stripes.
+        There a part of them is likely to go on; shadows that are most of what rows' means hold surely do. A short notch
+        takes more of the tissue, so less of what it takes is stripes.
         """
         strengths, taken = np.array(self.strengths), self.taken_by.get(length_px, self.taken)
         found, excess = strengths > 0, self.rows - self.columns
@@ -153,9 +129,11 @@ class Likeness:
         if self.far is not None:
             observed.append((self.far.rows, self.far.error))
         known = np.isfinite(self.columns) & ~self.denied
-        further = carried_on(found, self._excess, observed, known)
+        is_strong = shadows and strengths[found][-1] >= _STRONG
+        further = carried_on(found, self._excess, observed, known, next_is_believed=is_strong)
         own = self._parts(self._excess, taken)
-        return tuple(np.where(found, own, self._parts(further, taken)).tolist())
+        # Coarser levels hold more tissue, so no more of them is stripes.
+        return tuple(np.where(found, own, np.minimum(self._parts(further, taken), own[found][-1])).tolist())
 
     @property
     def _excess(self) -> Floats:
@@ -168,7 +146,7 @@ class Likeness:
     def _parts(self, energy: Floats, taken: Floats) -> Floats:
         """Part that is to be taken of what a row's mean holds, if stripes have this energy at each level."""
         part = _part(energy, taken)
-        return np.minimum(part**self.doubt.power, _MOST_OF_PART * part)  # type: ignore[no-any-return]
+        return np.minimum(part**self.doubt.power, _MOST_OF_PART * part)
 
     def with_far(self, far: FarApart) -> Likeness:
         """The same with what windows far apart tell: stripes, and how strong, where neighbours tell none at all."""
@@ -184,6 +162,11 @@ class Likeness:
         """The same if lines neither lean nor are streaks: without those that windows far apart do not share."""
         return replace(self, surely=np.where(self.denied, np.minimum(self.surely, 0), self.surely))
 
+    @property
+    def nearby(self) -> Likeness:
+        """The same if lines lean or are streaks, of which windows far apart know nothing."""
+        return replace(self, far=None, denied=np.zeros_like(self.denied))
+
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
         excess = np.maximum((self.rows if rows is None else rows) - self.columns, 0)
@@ -196,7 +179,7 @@ class Likeness:
 
 def _part(energy: Floats, taken: Floats) -> Floats:
     """Part of what is taken at each level that is stripes."""
-    return np.clip(energy / np.where(taken > 0, taken, 1), 0, 1)  # type: ignore[no-any-return]
+    return np.clip(energy / np.where(taken > 0, taken, 1), 0, 1)
 
 
 def _beside(found: Bools) -> Bools:

@@ -91,7 +91,8 @@ def _notches(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
     strengths, levels = {length: _rounded(likeness, length) for length in LENGTHS_PX}, levels_tried(len(likeness.rows))
     pairs = itertools.product(levels, LENGTHS_PX)
     notches = [Notch(length, level, wavelet, strengths[length][:level]) for level, length in pairs]
-    shadows = [Notch(length, levels[-1], wavelet, strengths[length], shadows=True) for length in LENGTHS_PX]
+    dark = {length: _rounded(likeness, length, shadows=True) for length in LENGTHS_PX}
+    shadows = [Notch(length, levels[-1], wavelet, dark[length], shadows=True) for length in LENGTHS_PX]
     # Skewed with a level more or without it, which may be tissue alone and hide shadows.
     whole = replace(shadows[0], shadows=False)
     if min(windows.skewness(replace(whole, strengths=of)) for of in _sure_or_more(likeness)) < _SKEWED:
@@ -99,8 +100,8 @@ def _notches(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
     return notches
 
 
-def _rounded(likeness: Likeness, length_px: float) -> tuple[float, ...]:
-    return tuple(round(strength, _DIGITS) for strength in likeness.parts(length_px))
+def _rounded(likeness: Likeness, length_px: float, *, shadows: bool = False) -> tuple[float, ...]:
+    return tuple(round(strength, _DIGITS) for strength in likeness.parts(length_px, shadows=shadows))
 
 
 def _sure_or_more(likeness: Likeness) -> tuple[tuple[float, ...], tuple[float, ...]]:
