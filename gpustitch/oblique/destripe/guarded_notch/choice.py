@@ -227,7 +227,7 @@ def _windows_of(frames: Sequence[HostArray], correction: Correction) -> Windows:
 def _likeness(windows: Windows, wavelet: str) -> Likeness:
     """What rows have in common; at a level more where the coarsest one and this are surely stripes that go on."""
     near = windows.likeness(most_level(windows.rows), wavelet)
-    is_wide = near.going_on.strengths[-1] and near.far is not None and near.far.is_sure[-1]
+    is_wide = near.going_on.strengths[-1] and near.far is not None and near.far.found(near.rows)[-1]
     if is_wide and most_level(windows.rows, is_wide=True) > len(near.rows):
         wide = windows.likeness(len(near.rows) + 1, wavelet)
         if all(wide.going_on.strengths[-2:]):
