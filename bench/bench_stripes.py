@@ -36,7 +36,7 @@ from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.options import DestripeOptions
 from gpustitch.oblique.destripe.sampled import judged
 
-FIRST, SCENES = 3000, 80
+FIRST, SCENES = 3000, 40
 _Frames = list[HostArray]
 # Corrects frames: returns light in counts, whether they are left as they are, and what was warned of.
 _Way = Callable[[_Frames], tuple[_Frames, bool, tuple[str, ...]]]
