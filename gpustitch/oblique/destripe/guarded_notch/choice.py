@@ -12,8 +12,8 @@ from gpustitch.errors import ParameterError
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
 from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
-from gpustitch.oblique.destripe.guarded_notch.notch import Notch
-from gpustitch.oblique.destripe.guarded_notch.trials import LENGTHS_PX, Trial, levels_tried, mildest, tried
+from gpustitch.oblique.destripe.guarded_notch.notch import LENGTHS_PX, Notch
+from gpustitch.oblique.destripe.guarded_notch.trials import Trial, mildest, most_level, tried
 from gpustitch.oblique.destripe.guarded_notch.window_grid import WINDOW_PX
 
 N_FRAMES = 8
@@ -198,14 +198,14 @@ def choose_notch(frames: Sequence[HostArray], correction: Correction) -> Choice:
     if not frames:
         raise ParameterError("`frames` is empty: without frames no filter can be chosen")
     windows, wavelet = _windows_of(frames, correction), correction.wavelet.wavelet
-    level = levels_tried(windows.rows)[-1]
-    near = windows.likeness(level, wavelet)
+    near = _likeness(windows, wavelet)
+    level = len(near.rows)
     lines = _lines_along(windows, near)
     lines_end = lines.ending > 0
     if lines_end:
         likeness = windows.likeness_of_whole_rows(level, wavelet)
     else:
-        likeness = near if lines.lean_deg or lines.streaks else near.going_on
+        likeness = near.nearby if lines.lean_deg or lines.streaks else near.going_on
     stripes = likeness.stripes()
     trials = tuple(tried(windows, likeness, wavelet, lines_end=lines_end)) if stripes**0.5 >= _NO_STRIPES else ()
     chosen = mildest(trials, stripes)
@@ -222,6 +222,17 @@ def _windows_of(frames: Sequence[HostArray], correction: Correction) -> Windows:
     unit = correction.wavelet.one_count
     counts = [frame if unit == 1 else frame.astype(np.float32) / np.float32(unit) for frame in frames]
     return Windows(counts, correction.dark / unit)
+
+
+def _likeness(windows: Windows, wavelet: str) -> Likeness:
+    """What rows have in common; at a level more where the coarsest one and this are surely stripes that go on."""
+    near = windows.likeness(most_level(windows.rows), wavelet)
+    is_wide = near.going_on.strengths[-1] and near.far is not None and near.far.found(near.rows)[-1]
+    if is_wide and most_level(windows.rows, is_wide=True) > len(near.rows):
+        wide = windows.likeness(len(near.rows) + 1, wavelet)
+        if all(wide.going_on.strengths[-2:]):
+            return wide
+    return near
 
 
 def _lines_along(windows: Windows, near: Likeness) -> Lines:

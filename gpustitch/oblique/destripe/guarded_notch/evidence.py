@@ -6,13 +6,15 @@ difference of their covariances, level by level, is the stripes' energy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gpustitch.array import Array
 from gpustitch.model.arrays import Bools, Floats, HostArray
+from gpustitch.oblique.destripe.guarded_notch.carried import carried_on, likely
+from gpustitch.oblique.destripe.guarded_notch.doubt import Doubt
 from gpustitch.oblique.destripe.guarded_notch.far_apart import (
     FAR_PART,
     FAR_PX,
@@ -23,9 +25,11 @@ from gpustitch.oblique.destripe.guarded_notch.far_apart import (
 )
 from gpustitch.oblique.destripe.guarded_notch.lean import Lean, lean_of
 from gpustitch.oblique.destripe.guarded_notch.notch import (
+    LENGTHS_PX,
     Notch,
     details,
     levels_in,
+    sigma_px,
     stripes_of,
     window_grid,
     without_tissue,
@@ -47,42 +51,18 @@ _MOST_GAIN = 0.4
 _STANDS_OUT = 2.0
 # Windows so many parts of a row apart tell what whole rows share; those at both ends must share so much of it.
 _HALF, _ENDS, _LEAST_REACHING = 1 / 2, 7 / 8, 1 / 2
-# A level holds at most so many times as much of a wide stripe as the next finer one.
-_MOST_GROWN = 4.0
 # Lines are followed along the rows without what is wider than this level's periods.
 _THIN_LEVEL = 4
 # Rows of fewer windows side by side hold too little tissue for its mean to be told well.
 _LEAST_WINDOWS = 8
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """How stripes are doubted.
-
-    Attributes
-    ----------
-    sure
-        Stripes of a level count if their energy exceeds that of tissue by so many of its standard errors.
-    likely
-        Beside levels that count, so many will do.
-    alone
-        So many are enough beside a level that holds a little more than tissue, too.
-    power
-        Of the part of a row's mean that is stripes: what is taken of it. 1 leaves the least error (Wiener), 0 the least
-        of the stripes, which are seen sooner than tissue that is missed.
-    clear
-        Where rows are so many times more alike than tissue, as many standard errors will do as in frames of many
-        columns: what rows vary by are the stripes.
-    """
-
-    sure: float
-    likely: float
-    alone: float
-    power: float
-    clear: float = np.inf
-
-
 _SIDE_BY_SIDE = Doubt(2.0, 2.0, 3.5, 1 / 2)
+# Of a level that is stripes by a small part, at most so many times this part is taken: by twice the part, what is taken
+# of the tissue is as much as stripes were.
+_MOST_OF_PART = 1.75
+# Shadows of which the coarsest level found is taken by this part go on to the next one.
+_STRONG = 0.7
 # Beside lines that end, whose chance meetings half a frame apart are as strong as stripes.
 _FAR = Doubt(3.5, 2.0, 4.5, 1 / 2)
 _FEW = Doubt(3.0, 3.0, 4.5, 3 / 4, clear=50.0)
@@ -96,19 +76,24 @@ class Likeness:
 
     ``columns`` are infinite at levels that cannot be compared, which therefore hold no stripes. ``surely`` is by how
     many standard errors rows are more alike than columns where what stands out, as cells and edges do, is cut.
-    ``taken`` is the mean square of what a robust mean of each row takes: stripes, and tissue by chance. ``reaching``
+    ``taken`` is the mean square of what a robust mean of each row takes: stripes, and tissue by chance; ``taken_by``
+    that of robust low passes along the rows, by the length of the notch. ``reaching``
     are levels that surely hold stripes for what windows far apart have in common, ``denied`` those that hold none that
-    go on along their rows for what they have not.
+    go on along their rows for what they have not. ``error`` is the standard error of rows less columns, ``far`` what
+    windows far apart have in common, None where it was not asked.
     """
 
     rows: Floats
     columns: Floats
     columns_error: Floats
+    error: Floats
     surely: Floats
     taken: Floats
     reaching: Bools
     denied: Bools
     doubt: Doubt = _SIDE_BY_SIDE
+    far: FarApart | None = None
+    taken_by: Mapping[float, Floats] = field(default_factory=dict)
 
     @property
     def n_levels(self) -> int:
@@ -128,31 +113,47 @@ class Likeness:
         for _ in found:
             found |= (self.surely > self.doubt.likely) & _beside(found)
         found |= self.reaching
-        return self._parts(np.where(found, self.rows - self.columns, 0))
+        return tuple(self._parts(np.where(found, self._excess, 0), self.taken).tolist())
+
+    def parts(self, length_px: float = np.inf, *, shadows: bool = False) -> tuple[float, ...]:
+        """The same for a notch of this length, one of those in ``taken_by``, and of levels coarser than stripes' own.
+
+        There a part of them is likely to go on; shadows that are most of what rows' means hold surely do. A short notch
+        takes more of the tissue, so less of what it takes is stripes.
+        """
+        strengths, taken = np.array(self.strengths), self.taken_by.get(length_px, self.taken)
+        found, excess = strengths > 0, self.rows - self.columns
+        if not found.any():
+            return self.strengths
+        observed = [(excess, self.error)]
+        if self.far is not None:
+            observed.append((self.far.rows, self.far.error))
+        known = np.isfinite(self.columns) & ~self.denied
+        is_strong = shadows and strengths[found][-1] >= _STRONG
+        further = carried_on(found, self._excess, observed, known, next_is_believed=is_strong)
+        own = self._parts(self._excess, taken)
+        # Coarser levels hold more tissue, so no more of them is stripes.
+        return tuple(np.where(found, own, np.minimum(self._parts(further, taken), own[found][-1])).tolist())
 
     @property
-    def at_most(self) -> tuple[float, ...]:
-        """Part to be taken of each level's row means, if stripes go on to it from the next finer level.
+    def _excess(self) -> Floats:
+        """Energy of the stripes at each level: as is likely, and as windows share with an end of their rows at most."""
+        excess = self.rows - self.columns
+        if self.far is not None:
+            excess = np.minimum(excess, self.far.at_most)
+        return likely(excess, self.surely > self.doubt.alone)
 
-        Thin ones, which the finest level holds too, hold as much in all levels. Wide ones hold more in coarser levels:
-        more by the factor by which they have grown.
-        """
-        excess = np.maximum(self.rows - self.columns, 0)
-        finer, before = (np.append(np.zeros(n), excess)[: len(excess)] for n in (1, 2))
-        most = 1.0 if self.strengths[0] else _MOST_GROWN
-        return self._parts(finer * np.clip(finer / np.where(before > 0, before, np.inf), 1, most))
-
-    def _parts(self, energy: Floats) -> tuple[float, ...]:
+    def _parts(self, energy: Floats, taken: Floats) -> Floats:
         """Part that is to be taken of what a row's mean holds, if stripes have this energy at each level."""
-        part = energy / np.where(self.taken > 0, self.taken, 1)
-        return tuple((np.clip(part, 0, 1) ** self.doubt.power).tolist())
+        part = _part(energy, taken)
+        return np.minimum(part**self.doubt.power, _MOST_OF_PART * part)
 
     def with_far(self, far: FarApart) -> Likeness:
         """The same with what windows far apart tell: stripes, and how strong, where neighbours tell none at all."""
         reaching = far.found(self.rows) & np.isfinite(self.columns) & (not any(self.strengths))
         denied = far.denied(self.rows - self.columns, self.surely) & ~reaching
         columns = np.where(reaching, np.maximum(self.rows - far.rows, 0), self.columns)
-        made = replace(self, columns=columns, reaching=reaching, denied=denied)
+        made = replace(self, columns=columns, reaching=reaching, denied=denied, far=far)
         left = np.array(made.going_on.strengths) > 0
         return made if far.is_seen(left) else replace(made, denied=np.ones_like(denied))
 
@@ -160,6 +161,11 @@ class Likeness:
     def going_on(self) -> Likeness:
         """The same if lines neither lean nor are streaks: without those that windows far apart do not share."""
         return replace(self, surely=np.where(self.denied, np.minimum(self.surely, 0), self.surely))
+
+    @property
+    def nearby(self) -> Likeness:
+        """The same if lines lean or are streaks, of which windows far apart know nothing."""
+        return replace(self, far=None, denied=np.zeros_like(self.denied))
 
     def stripes(self, rows: Floats | None = None) -> float:
         """Energy of the stripes, as the relative variance of pixels; of corrected frames with their own ``rows``."""
@@ -169,6 +175,11 @@ class Likeness:
     def found_stripes(self, rows: Floats) -> float:
         """The same of corrected frames, at levels that surely hold stripes: of others tissue alone would be judged."""
         return self.stripes(np.where(np.array(self.strengths) > 0, rows, 0))
+
+
+def _part(energy: Floats, taken: Floats) -> Floats:
+    """Part of what is taken at each level that is stripes."""
+    return np.clip(energy / np.where(taken > 0, taken, 1), 0, 1)
 
 
 def _beside(found: Bools) -> Bools:
@@ -214,13 +225,16 @@ class Windows:
         # A single bright row is cut in all its details, which then seem to be many rows.
         of_many = _surely(rows, rows_error, columns, columns_error) > OF_MANY_ROWS
         surely = np.where(of_many, surely, np.minimum(surely, OF_MANY_ROWS))
-        taken = _squares_of_rows(both[0])
+        taken = _squares_of_rows(both[0], np.inf)
         doubt, none = _FAR if over else self._doubt, np.zeros(level, bool)
-        near = Likeness(rows, columns, columns_error, surely, taken, none, none, doubt)
+        error = np.hypot(rows_error, columns_error)
+        near = Likeness(rows, columns, columns_error, error, surely, taken, none, none, doubt)
         if over or not known:
             return near
         far = far_apart(both[0], self._far_windows, most, np.minimum(most, _STANDS_OUT * _spreads(both[0])))
-        return near.with_far(far)
+        step = between_windows_px(self.columns)
+        by_length = {length: _squares_of_rows(both[0], sigma_px(length) / step) for length in LENGTHS_PX}
+        return replace(near.with_far(far), taken_by=by_length)
 
     @property
     def is_narrow(self) -> bool:
@@ -343,14 +357,14 @@ def _thin_lines(grids: list[tuple[Array, Array]]) -> Grids:
     return found
 
 
-def _squares_of_rows(frames: OfFrames) -> Floats:
-    """Weighted mean square of the robust means of whole rows at each level."""
+def _squares_of_rows(frames: OfFrames, sigma: float) -> Floats:
+    """Weighted mean square of robust low passes of ``sigma`` windows along the rows, at each level."""
     levels = len(frames[0])
     sums, counted = np.zeros(levels), np.full(levels, 1e-12)
     for frame in frames:
         for level, (detail, weight) in enumerate(frame):
             most, means = _most_detail(level + 1), np.empty_like(detail)
-            matrix, whole = low_pass_matrix(detail.shape[2], np.inf), np.ones(detail.shape[1], np.float32)
+            matrix, whole = low_pass_matrix(detail.shape[2], sigma), np.ones(detail.shape[1], np.float32)
             robust_low_pass(np.clip(detail, -most, most), weight, matrix, whole, means)
             sums[level] += (weight * np.square(means, dtype=np.float64)).sum()
             counted[level] += weight.sum(dtype=np.float64)

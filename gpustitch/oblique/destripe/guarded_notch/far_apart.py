@@ -54,9 +54,14 @@ class FarApart:
     to_end: Floats
     to_end_error: Floats
 
+    @property
+    def is_sure(self) -> Bools:
+        """Whether each level, taken alone, exceeds chance."""
+        return self.surely >= _SURE_OF_EACH
+
     def found(self, near: Floats) -> Bools:
         """Levels that surely hold stripes; ``near`` is the covariance of neighbours."""
-        each, twos = self.surely >= _SURE_OF_EACH, [slice(first, first + 2) for first in range(len(self.rows) - 1)]
+        each, twos = self.is_sure, [slice(first, first + 2) for first in range(len(self.rows) - 1)]
         found = np.zeros(len(self.rows), bool)
         for two in twos:
             sure = each[two].all() and self.surely[two].sum() >= _SURE_OF_TWO * np.sqrt(2)
@@ -64,6 +69,11 @@ class FarApart:
         for two in (*twos, *reversed(twos)):
             found[two] |= bool(found[two].any() and each[two].all() and self._goes_on(near, two))
         return found
+
+    @property
+    def at_most(self) -> Floats:
+        """Energy that lines along the rows hold at most, as far as these windows tell."""
+        return np.maximum(np.maximum(self.rows, self.to_end), 0) + np.maximum(self.error, self.to_end_error)
 
     def _goes_on(self, near: Floats, levels: slice) -> bool:
         """Whether lines of these levels are as much alike near by as farther apart."""
@@ -81,7 +91,7 @@ class FarApart:
     def is_seen(self, found: Bools) -> bool:
         """Whether lines of one of these levels at least are alike far apart, or there are no windows to tell."""
         known = np.isfinite(self.error)
-        return not found.any() or not known.any() or bool((self.surely[found] >= _SURE_OF_EACH).any())
+        return not found.any() or not known.any() or bool(self.is_sure[found].any())
 
 
 def far_apart(frames: OfFrames, apart: int, most: Sequence[float], cut: Floats) -> FarApart:

@@ -45,6 +45,8 @@ from gpustitch.oblique.destripe.guarded_notch.window_grid import (
 from gpustitch.oblique.destripe.saturation import full_scale
 from gpustitch.oblique.flat.flatfield import Counts
 
+# Lengths that are tried where frames choose. The mildest notch comes first: a long one takes least of the tissue.
+LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
 # Fewer pixels than this fraction of a window say nothing.
 _LEAST_COUNTED = 0.25
 # Types that the kernels read; frames of other types are first converted to float32.
@@ -122,6 +124,11 @@ def destripe_guarded(frames: Array, notch: Notch, dark: float, counts: Counts | 
     return put.out
 
 
+def sigma_px(length_px: float) -> float:
+    """Standard deviation of the low pass of a notch of this length."""
+    return length_px / (2 * np.pi)
+
+
 def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
     """Logarithm of the mean light in windows of frames, and how much each counts, both float32.
 
@@ -141,7 +148,7 @@ def window_grid(frames: Array, dark: float) -> tuple[Array, Array]:
 def stripes_of(grid: Array, weights: Array, notch: Notch, columns: int) -> Array:
     """The logarithm of the stripes' gain on the grid of windows (frames, rows, windows) of frames of ``columns``."""
     xp = namespace(grid)
-    sigma = notch.length_px / (2 * np.pi) / between_windows_px(columns)
+    sigma = sigma_px(notch.length_px) / between_windows_px(columns)
     matrix = resident(low_pass_matrix(grid.shape[2], sigma), grid)
     count = levels_in(grid.shape[1], notch)
     if not count:

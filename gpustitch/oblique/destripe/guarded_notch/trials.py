@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
-from gpustitch.oblique.destripe.guarded_notch.notch import Notch
+import numpy as np
 
-# The mildest notch comes first: a long one takes least of the tissue, few levels leave wide structures alone.
-LENGTHS_PX = (2048.0, 1024.0, 512.0, 256.0)
+from gpustitch.oblique.destripe.guarded_notch.evidence import Likeness, Windows
+from gpustitch.oblique.destripe.guarded_notch.notch import LENGTHS_PX, Notch
+
+# Few levels leave wide structures alone.
 LEAST_LEVEL, MOST_LEVEL = 4, 7
 # A notch of so many rows' lengths weighs all of a row alike.
 _WHOLE_ROWS = 8
@@ -22,6 +23,8 @@ _MOST_TAKEN = 2.0
 _LIGHT_ROWS = 2
 # A running median of fewer than a quarter of the rows tells stripes from tissue.
 _LEAST_ROWS = 8
+# Where the coarsest level is surely stripes, one of about half of the rows does.
+_LEAST_ROWS_OF_WIDE = 4
 # Rows of stripes more skewed than this may be shadows among rows of full light.
 _SKEWED = -0.5
 # Digits of strengths: further ones differ from processor to processor.
@@ -37,9 +40,14 @@ class Trial:
     gain_spread: float
 
 
-def levels_tried(rows: int) -> list[int]:
-    """Numbers of levels that are tried on frames of ``rows`` rows: the least, and the two most that fit."""
-    most = max(LEAST_LEVEL, min(MOST_LEVEL, (rows // _LEAST_ROWS).bit_length() - 1))
+def most_level(rows: int, *, is_wide: bool = False) -> int:
+    """The most levels that fit frames of ``rows`` rows; one more where stripes are wide, if a running median does."""
+    fits = (rows // (_LEAST_ROWS_OF_WIDE if is_wide else _LEAST_ROWS)).bit_length() - 1
+    return max(LEAST_LEVEL, min(MOST_LEVEL, fits))
+
+
+def levels_tried(most: int) -> list[int]:
+    """Numbers of levels that are tried: the least, and the two most."""
     return sorted({LEAST_LEVEL, max(LEAST_LEVEL, most - 1), most})
 
 
@@ -73,40 +81,34 @@ def mildest(trials: Sequence[Trial], stripes: float) -> Notch | None:
 
 def _whole_rows(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
     """Notches that weigh all of a row alike."""
-    strengths = _rounded(likeness)
+    strengths = _rounded(likeness, np.inf)
     length = float(_WHOLE_ROWS * windows.columns)
-    return [Notch(length, level, wavelet, strengths[:level]) for level in levels_tried(windows.rows)]
+    return [Notch(length, level, wavelet, strengths[:level]) for level in levels_tried(len(likeness.rows))]
 
 
 def _notches(windows: Windows, likeness: Likeness, wavelet: str) -> list[Notch]:
     """Notches of all lengths; those for shadows too if the rows are as skewed as shadows are."""
-    strengths, levels = _rounded(likeness), levels_tried(windows.rows)
+    strengths, levels = {length: _rounded(likeness, length) for length in LENGTHS_PX}, levels_tried(len(likeness.rows))
     pairs = itertools.product(levels, LENGTHS_PX)
-    notches = [Notch(length, level, wavelet, strengths[:level]) for level, length in pairs]
-    one_more, last = _one_more(strengths, likeness)
-    shadows = [Notch(length, levels[-1], wavelet, one_more, shadows=True) for length in LENGTHS_PX]
-    # Skewed with the level more or without it, which may be tissue alone and hide shadows.
+    notches = [Notch(length, level, wavelet, strengths[length][:level]) for level, length in pairs]
+    dark = {length: _rounded(likeness, length, shadows=True) for length in LENGTHS_PX}
+    shadows = [Notch(length, levels[-1], wavelet, dark[length], shadows=True) for length in LENGTHS_PX]
+    # Skewed with a level more or without it, which may be tissue alone and hide shadows.
     whole = replace(shadows[0], shadows=False)
-    if min(windows.skewness(replace(whole, strengths=of)) for of in (last, strengths)) < _SKEWED:
+    if min(windows.skewness(replace(whole, strengths=of)) for of in _sure_or_more(likeness)) < _SKEWED:
         notches += shadows
     return notches
 
 
-def _rounded(likeness: Likeness) -> tuple[float, ...]:
-    return tuple(round(strength, _DIGITS) for strength in likeness.strengths)
+def _rounded(likeness: Likeness, length_px: float, *, shadows: bool = False) -> tuple[float, ...]:
+    return tuple(round(strength, _DIGITS) for strength in likeness.parts(length_px, shadows=shadows))
 
 
-def _one_more(strengths: tuple[float, ...], likeness: Likeness) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Strengths with one level more: a shadow's depth reaches down to levels at which little of it is left to find.
-
-    That level holds at most as much of the shadow as the one before it; all else that a row's mean holds is tissue.
-    The second ones take as much of that level as of the one before.
-    """
-    last = max((level for level, strength in enumerate(strengths) if strength), default=0)
-    before, after = strengths[: last + 1], strengths[last + 2 :]
-    limits = likeness.at_most[last + 1 : last + 2]
-    limited = (round(min(strengths[last], limit), _DIGITS) for limit in limits)
-    return (*before, *limited, *after), (*before, *(strengths[last] for _ in limits), *after)
+def _sure_or_more(likeness: Likeness) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Strengths of the levels that are sure, and with one level more, of which as much is taken."""
+    sure = likeness.strengths
+    last = max((level for level, strength in enumerate(sure) if strength), default=0)
+    return sure, (*sure[: last + 1], *(sure[last] for _ in sure[last + 1 : last + 2]), *sure[last + 2 :])
 
 
 def _harshness(trial: Trial) -> tuple[bool, float, float]:

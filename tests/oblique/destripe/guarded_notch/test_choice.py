@@ -139,9 +139,13 @@ def test_shadows_are_seen_as_such_though_coarse_levels_are_tissue(spec):
     assert made.energy < 0.1 * none.energy and made.error < 0.7 * none.error
 
 
-@pytest.mark.parametrize("seed", [261036, 281036, 301036])
-def test_faint_narrow_shadows_cost_less_than_they_do(seed):
-    spec = S(columns=2048, width=1, amplitude=0.05, partial=True, dense=False, level=300, cell_counts=2000, seed=seed)
+FAINT = S(amplitude=0.05, partial=True, dense=False, level=300, cell_counts=2000)
+FAINT_SIZES = [(384, 2048, 1, 261036), (384, 2048, 1, 301036), (384, 1024, 2, 400030)]
+
+
+@pytest.mark.parametrize(("rows", "columns", "width", "seed"), FAINT_SIZES)
+def test_faint_narrow_shadows_cost_less_than_they_do(rows, columns, width, seed):
+    spec = replace(FAINT, rows=rows, columns=columns, width=width, seed=seed)
     _, none, made = _before_and_after(spec)
     assert made.error < none.error
 
