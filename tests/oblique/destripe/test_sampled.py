@@ -9,11 +9,14 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from gpustitch.array import choose_device
 from gpustitch.oblique.destripe.correction import Correction
+from gpustitch.oblique.destripe.guarded_notch.choice import Choice, Lines
+from gpustitch.oblique.destripe.measured.measures import DestripeMeasures
 from gpustitch.oblique.destripe.options import DestripeOptions
-from gpustitch.oblique.destripe.sampled import brightest, evenly, judged
+from gpustitch.oblique.destripe.sampled import Judged, brightest, evenly, judged
 from gpustitch.oblique.destripe.stage import plan, run
 from gpustitch.oblique.destripe.wavelet_options import WaveletOptions
 from tests.oblique.destripe.scenes import SceneSpec, scene
@@ -95,3 +98,46 @@ def test_frames_too_small_for_a_choice_are_told(shape):
     assert not found.correction.destripes
     assert "too small to tell stripes from tissue" in next(found.cautions())
     assert not any("no stripes" in line for line in found.lines())
+
+
+@pytest.mark.parametrize(
+    ("before", "across", "lines", "is_said"),
+    [(3.0, 0.5, Lines(), True), (1.0, 0.2, Lines(), False), (3.0, 4.0, Lines(), False), (3.0, 0.5, Lines(0.03), False)],
+    ids=["many", "few", "as many down the columns", "they end, which is said already"],
+)
+def test_many_lines_that_are_left_are_a_warning(before, across, lines, is_said):
+    choice = Choice(None, 0.01, (), 8, lines)
+    measures = DestripeMeasures(before, before, across, 0.0, 0.0, is_destriped=False)
+    cautions = list(Judged(OPEN, choice, measures).cautions())
+    assert any("3.0 % of the light, are left, as they may be tissue" in caution for caution in cautions) == is_said
+
+
+def layered(seed):
+    """Tissue in straight layers, whose borders run all along the rows."""
+    rng = np.random.default_rng(seed)
+    texture = gaussian_filter(rng.standard_normal((256, 384)), 3)
+    layers = gaussian_filter(rng.standard_normal(256), 5)[:, None]
+    light = 400 * (1 + 0.15 * texture / texture.std() + 0.25 * layers / layers.std()).clip(0.1)
+    return rng.poisson(light).astype(np.uint16) + np.uint16(100)
+
+
+def slab(seed):
+    """Tissue in a part of the rows alone."""
+    rng = np.random.default_rng(seed)
+    texture = gaussian_filter(rng.standard_normal((256, 384)), 3)
+    light, first = np.full((256, 384), 30.0), int(rng.integers(40, 180))
+    light[first : first + 32] = 800 * (1 + 0.15 * texture[first : first + 32] / texture.std())
+    return rng.poisson(light).astype(np.uint16) + np.uint16(100)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("frame_of", "least_asked"), [(layered, 1), (slab, 0)], ids=["layers", "slab"])
+def test_tissue_that_is_changed_much_is_asked_to_be_looked_at(frame_of, least_asked, seed):
+    frame = frame_of(seed)
+    found = judged([frame], replace(OPEN, dark=100), choose_device("cpu"), choose=True)
+    light = frame.astype(np.float64) - 100
+    change = replace(found.correction, dtype="float32").apply(frame) - np.maximum(light, 0)
+    asked = sum("such as a border or a layer" in caution for caution in found.cautions())
+    # Gains are measured on windows, the change on all pixels.
+    assert asked or np.sqrt(np.square(change).sum() / np.square(light).sum()) < 0.12
+    assert asked >= least_asked

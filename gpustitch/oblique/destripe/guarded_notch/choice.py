@@ -25,6 +25,8 @@ _LEAST_LEANING = 0.5
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
+# Rows that are changed by more, as a fraction of the light (standard deviation), are asked to be looked at.
+_STRONG = 0.1
 # What users who see stripes all the same can do.
 _LEFT = f"lines that are seen are left: give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
 
@@ -147,7 +149,22 @@ class Choice:
             "removed; look whether any were vessels or fibres"
         )
         said = [too_small] if self.is_too_small else [narrow] if self.is_narrow and self.notch else []
+        if (spread := self.gain_spread) >= _STRONG:
+            said.append(
+                f"rows are made brighter or darker by {100 * spread:.0f} % (standard deviation), more than most "
+                "stripes: look whether tissue along the rows, such as a border or a layer, was taken"
+            )
         return (*said, *self.lines_along.cautions())
+
+    @property
+    def gain_spread(self) -> float:
+        """Standard deviation of the gains of the chosen notch, as a fraction of the light; 0 if none is chosen."""
+        return next((trial.gain_spread for trial in self.trials if trial.notch == self.notch), 0.0)
+
+    @property
+    def is_none_told(self) -> bool:
+        """Whether none is removed, and no caution says so yet."""
+        return self.notch is None and not self.is_too_small and not self.lines_along.ending
 
     @property
     def record(self) -> dict[str, Any]:
@@ -167,6 +184,14 @@ class Choice:
                 for t in self.trials
             ],
         }
+
+
+def lines_left_text(percent: float) -> str:
+    """That lines along the rows, in % of the light, are left because they may be tissue."""
+    return (
+        f"lines along the rows, of {percent:.1f} % of the light, are left, as they may be tissue: look at the frames; "
+        f"give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
+    )
 
 
 def check_open(correction: Correction) -> None:

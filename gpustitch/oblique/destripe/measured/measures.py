@@ -95,6 +95,12 @@ class DestripeMeasures:
         return float(np.mean(self.halos)) if len(self.halos) >= LEAST_CELLS else None
 
     @property
+    def has_lines(self) -> bool:
+        """Whether lines along the rows of raw frames are no trifle, and more than the tissue has down the columns."""
+        before = self.stripes_left_before
+        return before is not None and before > max(_NO_STRIPES, self.lines_across or 0)
+
+    @property
     def record(self) -> dict[str, Any]:
         """The figures for a record of provenance; None is null."""
         figures = {
@@ -127,10 +133,8 @@ class DestripeMeasures:
     def cautions(self) -> Iterator[str]:
         """What users should be warned of."""
         before, after, kept = self.stripes_left_before, self.stripes_left_after, self.cells_kept
-        tissue = max(_NO_STRIPES, self.lines_across or 0)
-        if not self.is_destriped:
-            before = after = None
-        if before is not None and after is not None and before > tissue and after > _REDUCED * before:
+        is_asked = self.is_destriped and self.has_lines
+        if is_asked and before is not None and after is not None and after > _REDUCED * before:
             yield f"stripes are not reduced: {before:.1f} % of the light before, {after:.1f} % after destriping"
         if kept is not None and kept < LEAST_KEPT:
             yield f"destriping takes cells away: they keep {kept:.1f} % of their contrast"
