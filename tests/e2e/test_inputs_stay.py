@@ -61,7 +61,7 @@ def test_a_dicom_slice_is_no_output(tmp_path: Path) -> None:
         output.exists() or output.write_bytes(slices[0].read_bytes())
     before = {path: path.read_bytes() for path in folder.iterdir()}
     said = fail(3, "resample", folder, slices[3], "--overwrite")
-    assert re.search("never replaced|both input and output|lies in the input", said)
+    assert "no volume is written" in said
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -27,10 +27,11 @@ NO_STATEMENT = {
     "gpustitch.verbs": "calls of operations",
     "gpustitch.oblique.stream": "holds what a plan of the pass foretells",
     "gpustitch.oblique.destripe": "parts of operations that are stated",
-    "gpustitch.oblique.align.overlaps": "strips are binned to a bounded number of voxels",
+    "gpustitch.oblique.align.shifts": "strips are binned to a bounded number of voxels",
     "gpustitch.sections.grid": "its block of planes is planned in memory_bytes",
     "gpustitch.sections.similarity": "parts of the comparison, planes of a chunk at a time",
     "gpustitch.regrid.plane_shift": "a plane at a time",
+    "gpustitch.regrid.empty_pixels": "the sections of a block as float32, and its planes",
 }
 
 

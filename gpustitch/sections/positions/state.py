@@ -45,6 +45,8 @@ WORST = 4.0
 # Standard deviations of log quality by which a section may be better than usual, if similarity at distance 0 does not
 # allow more. Without a bound a section at an end may go far away, with a quality to match.
 BEST = 6.0
+# Log of what it may be better by in any case: where qualities hardly scatter, a tight bound leads solutions astray.
+BETTER = 0.3
 
 
 class Damping:
@@ -216,11 +218,12 @@ def advance(state: State, normal: Normal, noise: float, problem: Problem, accele
 def _best(log_quality: Floats, curve: Curve) -> float:
     """Log of the best quality that a section may have: no similarity at distance 0 is above 1.
 
-    A curve without near pairs does not know that similarity. So what qualities scatter by is allowed in any case.
+    A curve without near pairs does not know that similarity. So some times what qualities scatter by is allowed in any
+    case, and a third where they hardly do.
     """
     at_zero = float(curve.at(np.zeros(1))[0][0])
     usual = MAD_TO_SIGMA * median(np.abs(log_quality))
-    return max(-math.log(min(max(at_zero, math.exp(-WORST)), 1.0)), BEST * usual)
+    return max(-math.log(min(max(at_zero, math.exp(-WORST)), 1.0)), BEST * usual, BETTER)
 
 
 def _usual_move(before: Floats, after: Floats, max_lag: int) -> float:

@@ -211,4 +211,6 @@ def test_bad_parameters_are_refused(tmp_path, monkeypatch):
 
 
 def test_names_tell_the_format_in_either_case():
-    assert format_of("a/b.nii") == format_of("b.NII.gz") == "nifti" != format_of("b.gz")
+    assert format_of("a/b.nii") == format_of("b.NII.gz") == "nifti" != format_of("b")
+    with pytest.raises(ParameterError, match="in which no volume is written"):
+        format_of("b.gz")
