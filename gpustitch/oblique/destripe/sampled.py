@@ -15,7 +15,7 @@ from gpustitch.array.transfer import hosted
 from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch, lines_left_text
+from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch, lines_left_text, strong_text
 from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
 from gpustitch.running.progress import Progress
 
@@ -23,6 +23,8 @@ from gpustitch.running.progress import Progress
 LOOKED_AT = 3 * N_FRAMES
 # Bytes for each pixel of a frame while filters are tried and measured, beside the frames: 55 were measured.
 _JUDGING_BYTES = 64
+# Rows that are changed by more, as a fraction of the light (standard deviation), are asked to be looked at.
+_STRONG = 0.1
 # The brightness of a frame is taken from every so many rows and columns.
 _EVERY = 8
 
@@ -50,6 +52,8 @@ class Judged:
         """What people should be warned of."""
         if self.choice is not None:
             yield from self.choice.cautions
+            if (spread := self.choice.gain_spread) >= _STRONG:
+                yield strong_text(spread)
         if self.is_unseen:
             yield "no frame could be looked at, so the filter was not chosen: it is that of `method` wavelet by default"
         if self.measures is not None:

@@ -25,8 +25,6 @@ _LEAST_LEANING = 0.5
 _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
-# Rows that are changed by more, as a fraction of the light (standard deviation), are asked to be looked at.
-_STRONG = 0.1
 # What users who see stripes all the same can do.
 _LEFT = f"lines that are seen are left: give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
 
@@ -149,11 +147,6 @@ class Choice:
             "removed; look whether any were vessels or fibres"
         )
         said = [too_small] if self.is_too_small else [narrow] if self.is_narrow and self.notch else []
-        if (spread := self.gain_spread) >= _STRONG:
-            said.append(
-                f"rows are made brighter or darker by {100 * spread:.0f} % (standard deviation), more than most "
-                "stripes: look whether tissue along the rows, such as a border or a layer, was taken"
-            )
         return (*said, *self.lines_along.cautions())
 
     @property
@@ -184,6 +177,14 @@ class Choice:
                 for t in self.trials
             ],
         }
+
+
+def strong_text(gain_spread: float) -> str:
+    """That rows are changed much: by ``gain_spread`` of the light (standard deviation)."""
+    return (
+        f"rows are made brighter or darker by {100 * gain_spread:.0f} % (standard deviation), more than most stripes: "
+        "look whether tissue along the rows, such as a border or a layer, was taken"
+    )
 
 
 def lines_left_text(percent: float) -> str:
