@@ -15,7 +15,7 @@ from gpustitch.array.transfer import hosted
 from gpustitch.model import Frames
 from gpustitch.model.arrays import HostArray
 from gpustitch.oblique.destripe.correction import Correction
-from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, Choice, choose_notch, lines_left_text, strong_text
+from gpustitch.oblique.destripe.guarded_notch.choice import N_FRAMES, TO_REMOVE, Choice, choose_notch
 from gpustitch.oblique.destripe.measured.measures import DestripeMeasures, combined, measure
 from gpustitch.running.progress import Progress
 
@@ -53,12 +53,18 @@ class Judged:
         if self.choice is not None:
             yield from self.choice.cautions
             if (spread := self.choice.gain_spread) >= _STRONG:
-                yield strong_text(spread)
+                yield (
+                    f"rows are made brighter or darker by {100 * spread:.0f} % (standard deviation), more than most "
+                    "stripes: look whether tissue along the rows, such as a border or a layer, was taken"
+                )
         if self.is_unseen:
             yield "no frame could be looked at, so the filter was not chosen: it is that of `method` wavelet by default"
         if self.measures is not None:
             if self.choice is not None and self.choice.is_none_told and self.measures.has_lines:
-                yield lines_left_text(self.measures.stripes_left_before or 0)
+                yield (
+                    f"lines along the rows, of {self.measures.stripes_left_before or 0:.1f} % of the light, are left, "
+                    f"as they may be tissue: look at the frames; {TO_REMOVE}"
+                )
             yield from self.measures.cautions()
 
     def tell(self, progress: Progress) -> None:

@@ -26,7 +26,8 @@ _DIGITS = 5
 # Stripes weaker than this, as a fraction of the light, are none.
 _NO_STRIPES = 1e-3
 # What users who see stripes all the same can do.
-_LEFT = f"lines that are seen are left: give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
+TO_REMOVE = f"give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
+_LEFT = f"lines that are seen are left: {TO_REMOVE}"
 
 
 @dataclass(frozen=True)
@@ -177,22 +178,6 @@ class Choice:
                 for t in self.trials
             ],
         }
-
-
-def strong_text(gain_spread: float) -> str:
-    """That rows are changed much: by ``gain_spread`` of the light (standard deviation)."""
-    return (
-        f"rows are made brighter or darker by {100 * gain_spread:.0f} % (standard deviation), more than most stripes: "
-        "look whether tissue along the rows, such as a border or a layer, was taken"
-    )
-
-
-def lines_left_text(percent: float) -> str:
-    """That lines along the rows, in % of the light, are left because they may be tissue."""
-    return (
-        f"lines along the rows, of {percent:.1f} % of the light, are left, as they may be tissue: look at the frames; "
-        f"give `notch_length_px`, such as {LENGTHS_PX[-2]:.0f}, to remove them"
-    )
 
 
 def check_open(correction: Correction) -> None:
